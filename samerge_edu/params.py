@@ -1,0 +1,288 @@
+"""Models as dictionaries of tensors: load, save, check, subtract, add.
+
+A model, a task vector and a merged update are all the same thing here: `Params`, a mapping from the
+name of a parameter to its tensor. No class with operators, because every public one of them broke
+unseen; plain functions on plain dictionaries can be printed, saved and handed to `functional_call`.
+
+    theta_0, theta_1..theta_N   --task_vectors-->   tau_1..tau_N   --transforms, a merge-->   tau_m
+    theta = theta_0 + lam * tau_m                   --add-->
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+Params = Mapping[str, Tensor]
+"""A state dict, floating tensors only. Integer buffers never take part in arithmetic: see `split_buffers`."""
+
+Structure = dict[str, tuple[tuple[int, ...], torch.dtype]]
+"""name -> (shape, dtype): what two models must share before they can be added."""
+
+
+# ---------------------------------------------------------------------------- files
+
+
+class LazyParams(Mapping[str, Tensor]):
+    """A safetensors file read one tensor at a time, so that no model need fit in memory twice.
+
+    Behaves as a read-only `Params`; each access reads that tensor from disk again. Integer buffers
+    in the file are left out and named in `buffers`. Raises ValueError for a file that is no
+    safetensors file, FileNotFoundError for one that is not there.
+    """
+
+    def __init__(self, path: str | Path, device: str | torch.device = "cpu"):
+        self.path, self.device = Path(path), str(device)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no such file: {self.path.name} (in {self.path.parent.name or '.'})")
+        try:
+            with safe_open(self.path, framework="pt") as f:
+                self.metadata: dict[str, str] = dict(f.metadata() or {})
+                spec = {k: _spec_of_slice(f.get_slice(k)) for k in f.keys()}  # noqa: SIM118 - not a dict
+        except SafetensorError as e:
+            raise ValueError(f"{self.path.name} is not a readable safetensors file: {e}") from e
+        self.structure: Structure = {k: s for k, s in spec.items() if s[1].is_floating_point}
+        self.buffers: list[str] = [k for k in spec if k not in self.structure]
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in self.structure:
+            raise KeyError(key)
+        with safe_open(self.path, framework="pt", device=self.device) as f:
+            return f.get_tensor(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.structure)
+
+    def __len__(self) -> int:
+        return len(self.structure)
+
+
+def _spec_of_slice(tensor_slice) -> tuple[tuple[int, ...], torch.dtype]:
+    names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"}
+    names |= {f"I{b}": f"int{b}" for b in (8, 16, 32, 64)} | {"U8": "uint8"}
+    kind = tensor_slice.get_dtype()
+    if kind not in names:
+        raise ValueError(f"unsupported tensor type in file: got {kind}, expected one of {sorted(names)}")
+    return tuple(tensor_slice.get_shape()), getattr(torch, names[kind])
+
+
+def load_params(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+    """Every floating tensor of a safetensors file, in memory. For one at a time use `LazyParams`."""
+    return dict(LazyParams(path, device).items())
+
+
+def save_params(path: str | Path, params: Params, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file; an interrupted write leaves the old file, or none, never half of one."""
+    path = Path(path)
+    tensors = {k: params[k].detach().contiguous().cpu() for k in params}
+    handle, half_written = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, half_written, metadata=dict(metadata or {}))
+        os.replace(half_written, path)
+    except BaseException:
+        Path(half_written).unlink(missing_ok=True)
+        raise
+
+
+def split_buffers(state_dict: Params) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(floating parameters, everything else): merge the first, put the second back on save.
+
+    >>> floats, rest = split_buffers({"w": torch.ones(2), "position_ids": torch.arange(3)})
+    >>> list(floats), list(rest)
+    (['w'], ['position_ids'])
+    """
+    floats = {k: v for k, v in state_dict.items() if v.is_floating_point()}
+    return floats, {k: v for k, v in state_dict.items() if k not in floats}
+
+
+# ---------------------------------------------------------------------------- checks
+
+
+def structure(params: Params) -> Structure:
+    """name -> (shape, dtype), without reading a lazy file's tensors."""
+    known = getattr(params, "structure", None)
+    return known if known is not None else {k: (tuple(v.shape), v.dtype) for k, v in params.items()}
+
+
+def check_same_structure(models: Sequence[Params], at_least: int = 1, what: str = "task vector") -> None:
+    """Raise ValueError unless all models have the same floating tensors: names, shapes, dtypes.
+
+    `at_least` is how many models the caller needs. Says got / expected / which key; the first model
+    is the expectation. The order of keys may differ.
+    """
+    if isinstance(models, Mapping):
+        raise ValueError(f"got one {what}, expected a list of them: put it in brackets")
+    if len(models) < at_least:
+        raise ValueError(f"got {len(models)} {what}s, expected at least {at_least}")
+    expected = structure(models[0])
+    if not expected:
+        raise ValueError(f"{what} 0 has no tensors")
+    for n, model in enumerate(models):
+        got = structure(model)
+        for key, (_, dtype) in got.items():
+            if not dtype.is_floating_point:
+                raise ValueError(
+                    f"{what} {n}, key '{key}': got integer buffer {dtype}, expected a floating tensor; "
+                    "split_buffers(state_dict) takes such buffers out"
+                )
+        if missing := sorted(expected.keys() - got.keys()):
+            raise ValueError(f"{what} {n}: missing key '{missing[0]}' ({len(missing)} missing in all)")
+        if extra := sorted(got.keys() - expected.keys()):
+            raise ValueError(f"{what} {n}: extra key '{extra[0]}' ({len(extra)} extra in all)")
+        for key, (shape, dtype) in expected.items():
+            if got[key][0] != shape:
+                raise ValueError(f"{what} {n}, key '{key}': got shape {got[key][0]}, expected {shape}")
+            if got[key][1] != dtype:
+                raise ValueError(f"{what} {n}, key '{key}': got dtype {got[key][1]}, expected {dtype}")
+
+
+def check_finite(models: Sequence[Params], what: str = "task vector") -> None:
+    """Raise ValueError that names the first expert and tensor holding NaN or infinity.
+
+    One read of the data: a sum is finite unless an entry is not (or the sum overflows; then look closer).
+    """
+    for n, model in enumerate(models):
+        for key in model:
+            tensor = model[key]
+            if not tensor.sum(dtype=torch.float32).isfinite() and not (finite := tensor.isfinite()).all():
+                raise ValueError(
+                    f"{what} {n}, key '{key}': got {int((~finite).sum())} entries that are NaN or infinite, "
+                    "expected finite numbers"
+                )
+
+
+# ---------------------------------------------------------------------------- arithmetic
+
+
+def working(tensor: Tensor) -> Tensor:
+    """Half precision as float32, anything else as it is: sums of experts are never taken in 16 bits."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def stacked(models: Sequence[Params], key: str) -> Tensor:
+    """(N, *shape): one tensor of every model, in working precision."""
+    return torch.stack([working(model[key]) for model in models])
+
+
+def task_vectors(theta_0: Params, thetas: Sequence[Params]) -> list[dict[str, Tensor]]:
+    """tau_n = theta_n - theta_0 for each expert n (Ilharco et al., 2023, arXiv:2212.04089, section 2).
+
+    Half-precision models are subtracted in, and returned as, float32: at fp16 the difference of two
+    close numbers would lose most of its digits. Raises ValueError for an empty list, for keys, shapes
+    or dtypes that differ from the base, for integer buffers, and for NaN or infinity.
+
+    >>> base, expert = {"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([1.5, 1.0])}
+    >>> task_vectors(base, [expert])[0]["w"]
+    tensor([ 0.5000, -1.0000])
+    """
+    _check_experts(theta_0, thetas)
+    taus = [{k: working(theta[k]) - working(theta_0[k]) for k in theta_0} for theta in thetas]
+    check_finite(taus, what="expert")
+    return taus
+
+
+class LazyTaskVector(Mapping[str, Tensor]):
+    """tau = theta - theta_0, computed tensor by tensor when asked for: see `lazy_task_vectors`."""
+
+    def __init__(self, theta_0: Params, theta: Params):
+        self.theta_0, self.theta = theta_0, theta
+        self.structure: Structure = {
+            k: (shape, torch.promote_types(dtype, torch.float32)) for k, (shape, dtype) in structure(theta_0).items()
+        }
+
+    def __getitem__(self, key: str) -> Tensor:
+        return working(self.theta[key]) - working(self.theta_0[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.structure)
+
+    def __len__(self) -> int:
+        return len(self.structure)
+
+
+def lazy_task_vectors(theta_0: Params, thetas: Sequence[Params]) -> list[LazyTaskVector]:
+    """`task_vectors` that holds nothing: each access reads and subtracts one tensor.
+
+    A merge that works tensor by tensor then needs N + 2 tensors in memory, not N + 2 models.
+    """
+    _check_experts(theta_0, thetas)
+    return [LazyTaskVector(theta_0, theta) for theta in thetas]
+
+
+def _check_experts(theta_0: Params, thetas: Sequence[Params]) -> None:
+    if isinstance(thetas, Mapping):
+        raise ValueError("got one expert, expected a list of them: put it in brackets")
+    if not thetas:
+        raise ValueError("got 0 experts, expected at least 1")
+    try:
+        check_same_structure([theta_0, *thetas], what="model")
+    except ValueError as e:
+        raise ValueError(f"{e} (model 0 is the base, model n is expert n)") from e
+
+
+def add(theta_0: Params, tau: Params, lam: float = 1.0) -> dict[str, Tensor]:
+    """theta = theta_0 + lam * tau, in theta_0's dtype; the sum is taken in at least float32.
+
+    `lam` scales the whole update: 0 gives the base, 1 the base plus the update, negative values move
+    away from it (forgetting). Raises ValueError for keys or shapes that differ and a `lam` that is no
+    finite number.
+
+    >>> add({"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([0.5, -1.0])}, lam=2.0)["w"]
+    tensor([2., 0.])
+    """
+    if not torch.isfinite(torch.tensor(float(lam))):
+        raise ValueError(f"lam: got {lam}, expected a finite number")
+    base, update = structure(theta_0), structure(tau)
+    for key in [*base, *update]:
+        if key not in update or key not in base:
+            where = "update" if key not in update else "base"
+            raise ValueError(f"key '{key}' is missing from the {where}")
+        if base[key][0] != update[key][0]:
+            raise ValueError(f"key '{key}': got shape {update[key][0]} in the update, expected {base[key][0]}")
+    return {k: (working(theta_0[k]) + lam * working(tau[k])).to(base[k][1]) for k in theta_0}
+
+
+def flatten(params: Params) -> Tensor:
+    """All entries as one vector (d,), tensors in the order of their sorted names, in working precision.
+
+    Sorted, so that two models with the same tensors in another order give the same vector.
+    """
+    return torch.cat([working(params[k]).reshape(-1) for k in sorted(params)])
+
+
+def unflatten(vector: Tensor, like: Params) -> dict[str, Tensor]:
+    """The inverse of `flatten`: names, shapes, dtypes and order of keys are those of `like`.
+
+    >>> model = {"b": torch.zeros(1), "a": torch.ones(2, 1)}
+    >>> {k: v.tolist() for k, v in unflatten(flatten(model), like=model).items()}
+    {'b': [0.0], 'a': [[1.0], [1.0]]}
+    """
+    spec = structure(like)
+    sizes = {k: torch.Size(spec[k][0]).numel() for k in sorted(spec)}
+    if vector.shape != (sum(sizes.values()),):
+        raise ValueError(f"got a vector of shape {tuple(vector.shape)}, expected ({sum(sizes.values())},)")
+    pieces = dict(zip(sizes, vector.split(list(sizes.values())), strict=True))
+    return {k: pieces[k].reshape(shape).to(dtype) for k, (shape, dtype) in spec.items()}
+
+
+def pipe(*steps: Callable) -> Callable:
+    """Apply steps in reading order: `pipe(f, g)(taus) == g(f(taus))`, so "LwPTV + TIES" is `pipe(lwptv, ties)`.
+
+    >>> pipe(lambda x: x + 1, lambda x: 10 * x)(2)
+    30
+    """
+    if not steps:
+        raise ValueError("got 0 steps, expected at least 1")
+
+    def piped(taus):
+        return reduce(lambda value, step: step(value), steps, taus)
+
+    piped.steps = steps  # a recipe can be printed and stored beside its result
+    return piped
