@@ -42,6 +42,11 @@ class Frame:
         u, v = c * dx + s * dy, c * dy - s * dx
         return Frame((u - slant * v) * mirror, v, self.pixels * scale)
 
+    def bend(self, amount, frequency, phase) -> Frame:
+        """Wobbly lines: each direction waves a little along the other."""
+        wave = [amount * np.sin(frequency * t + phase) for t in (self.y, self.x)]
+        return Frame(self.x + wave[0], self.y + wave[1], self.pixels)
+
     def rows(self, chosen: np.ndarray) -> Frame:
         """The frames of some of the images."""
         keep = lambda t: t[chosen] if np.ndim(t) == 3 and len(t) > 1 else t  # noqa: E731

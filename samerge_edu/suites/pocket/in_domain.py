@@ -9,7 +9,7 @@ import numpy as np
 
 from samerge_edu.suites.pocket import glyphs
 from samerge_edu.suites.pocket.draw import (
-    TURN, Canvas, arrow, band, box, circle, convex, fold, grey, hsv, mix, near, polygon, ring, stroke, two_tones,
+    TURN, Canvas, Frame, arrow, band, box, circle, convex, fold, grey, hsv, mix, near, polygon, ring, stroke, two_tones,
     voronoi, waves,
 )  # fmt: skip
 
@@ -25,16 +25,22 @@ def digits(c: Canvas, labels, s):
     c.ground(mix(paper, grey(0.03), s))
     f = c.frame.place(rng(-0.15, 0.15), rng(-0.12, 0.12), rng(0.85, 1.1), rng(-0.22, 0.22), s * rng(-0.1, 0.45))
     printed = glyphs.glyph(f, labels, rng.pick(len(glyphs.FONTS)))
-    hand = Canvas(rng, f)
-    pen = np.empty_like(printed)
-    for k, strokes in enumerate(glyphs.HANDWRITING):
-        chosen = np.flatnonzero(labels == k)
-        mine, wobble = f.rows(chosen), rng.only(chosen)
-        lines = [[(x + wobble(-0.09, 0.09), y + wobble(-0.09, 0.09)) for x, y in line] for line in strokes]
-        pen[chosen] = np.minimum.reduce([stroke(mine, line, wobble(0.12, 0.34)) for line in lines])
-    c.paint(mix(ink, grey(1), s), hand.frame.cover(mix(printed, pen, s), soft=1.2))
+    written = handwriting(rng, f.bend(rng(0.0, 0.09), rng(2.0, 5.0), rng(0, TURN)), labels)
+    c.paint(mix(ink, grey(1), s), f.cover(mix(printed, written, s), soft=1.2))
     c.blur(0.12 * s)
     return c.finish(0.04)
+
+
+def handwriting(rng, f, labels):
+    """Signed distances of digits in pen strokes: every hand puts the points elsewhere and presses differently."""
+    distance = np.empty_like(f.x)
+    for k, lines in enumerate(glyphs.HANDWRITING):
+        chosen = np.flatnonzero(labels == k)
+        mine, hand = f.rows(chosen), rng.only(chosen)
+        lines = [[(x + hand(-0.09, 0.09), y + hand(-0.09, 0.09)) for x, y in line] for line in lines]
+        width = hand(0.1, 0.34)
+        distance[chosen] = np.minimum.reduce([stroke(mine, line, width) for line in lines])
+    return distance
 
 
 # --- house numbers: a clean plate / faint, blurred, between neighbours ---------------------------------------------------
@@ -74,8 +80,8 @@ def signs(c: Canvas, labels, s):
     c.each(labels, SIGNS)
     c.blur(s * rng(0.1, 0.33))
     c.blur(s * rng(0.0, 0.33))
-    c.rgb *= mix(1, rng(0.22, 0.6), s)[:, None] * mix(1, hsv(rng(), rng(0.1, 0.6), 1), s)
-    return c.finish(0.03 + 0.03 * s)
+    c.rgb *= mix(1, rng(0.28, 0.65), s)[:, None] * mix(1, hsv(rng(), rng(0.1, 0.6), 1), s)
+    return c.finish(0.03 + 0.02 * s)
 
 
 def round_sign(c, rim, face):
@@ -209,7 +215,7 @@ def honeycomb(rng, f):
 
 
 def marbled(rng, f):
-    return (np.sin(5 * f.x + 2.2 * waves(rng, f, 3.0)) - rng(-0.2, 0.2)) * 0.12
+    return (np.sin(6 * f.x + 2.2 * waves(rng, f, 4.0)) - rng(-0.2, 0.2)) * 0.12
 
 
 def woven(rng, f):
@@ -382,11 +388,11 @@ def aerial(c: Canvas, labels, s):
     c.frame = c.frame.place(rng(-0.12, 0.12), rng(-0.12, 0.12), rng(0.85, 1.1) * mix(1, 0.75, s), angle)
     c.each(labels, AERIAL)
     f = c.frame
-    c.shade(1 - s * rng(0.3, 0.6) * f.cover(f.x + rng(-1.5, 0.5) + 0.2 * waves(rng, f, 2.0), 4))  # a cloud's shadow
+    c.shade(1 - s * rng(0.2, 0.5) * f.cover(f.x + rng(-1.5, 0.5) + 0.2 * waves(rng, f, 2.0), 4))  # a cloud's shadow
     c.swap_channels(s * rng(0, 0.8))
-    c.grey(0.5 * s)
-    c.rgb *= mix(1, hsv(rng(), 0.3, rng(0.55, 1)), s)
-    return c.finish(0.04 + 0.06 * s)
+    c.grey(0.3 * s)
+    c.rgb *= mix(1, hsv(rng(), 0.3, rng(0.8, 1.2)), s)
+    return c.finish(0.04 + 0.04 * s)
 
 
 def field(c):
@@ -535,8 +541,8 @@ def vehicles(c: Canvas, labels, s):
     for colour, part in ((paint, 0), (glass, 1), (mix(grey(0.08), grey(0.02), s), 2)):
         c.paint(colour, body.rgb[:, part])
     c.blur(0.15 * s)
-    c.rgb *= mix(1, rng(0.55, 0.9), s)[:, None]
-    return c.finish(0.03 + 0.04 * s)
+    c.rgb *= mix(1, rng(0.7, 1.0), s)[:, None]
+    return c.finish(0.03 + 0.02 * s)
 
 
 def side_view(c, hull, windows, wheels):
@@ -606,8 +612,8 @@ def scenes(c: Canvas, labels, s):
     c.grey(0.75 * s)
     light = np.where(rng()[..., None] < 0.5, near(rng, 0.08, 0.45, 0.8), near(rng, 0.7, 0.45, 0.6))  # sepia or dusk
     c.rgb *= mix(1, light, s)
-    c.fade(near(rng, rng(), 0.1, 0.65), s * rng(0.15, 0.55))
-    post = Canvas(rng).frame.place(rng(-1, 1), 0, 1, rng(-0.4, 0.4))
+    c.fade(near(rng, rng(), 0.1, 0.65), s * rng(0.1, 0.45))
+    post = Frame.image().place(rng(-1, 1), 0, 1, rng(-0.4, 0.4))
     c.paint(grey(rng(0.05, 0.9)), post.cover(band(post.x, rng(0.2, 0.4))) * s)
     c.blur(s * rng(0, 0.2))
     return c.finish(0.03 + 0.04 * s)
