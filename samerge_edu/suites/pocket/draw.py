@@ -1,12 +1,13 @@
 """Drawing on a batch of small images: frames, signed distances, patterns, and a canvas that paints them.
 
-A shape is a signed distance d(x, y), shape (n, 32, 32): negative inside. Its coverage clip(1/2 - d, 0, 1), with d in
-pixels, is an edge smoothed over one pixel. Numbers that differ between images have shape (n, 1, 1), colours (n, 3, 1, 1).
+A shape is a signed distance d(x, y), shape (n, 32, 32), negative inside. Its coverage clip(1/2 - d, 0, 1), with d in
+pixels, is an edge smoothed over one pixel. Numbers that differ between images are (n, 1, 1), colours (n, 3, 1, 1).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,8 +50,9 @@ class Frame:
 
     def rows(self, chosen: np.ndarray) -> Frame:
         """The frames of some of the images."""
-        keep = lambda t: t[chosen] if np.ndim(t) == 3 and len(t) > 1 else t  # noqa: E731
-        return Frame(keep(self.x), keep(self.y), keep(self.pixels))
+        shared = (np.ndim(t) == 0 or len(t) == 1 for t in (self.x, self.y, self.pixels))  # by the whole batch
+        parts = zip((self.x, self.y, self.pixels), shared, strict=True)
+        return Frame(*(t if one_for_all else t[chosen] for t, one_for_all in parts))
 
     def repeat(self, width, height=None) -> Frame:
         """The plane tiled with cells of this size, each with its origin in the middle."""
@@ -66,7 +68,7 @@ def fold(x, period):
     return x - period * np.floor(x / period + 0.5)
 
 
-# --- shapes: signed distances in a frame -----------------------------------------------------------------------------
+# --- shapes: signed distances in a frame ----------------------------------------------------------
 
 
 def circle(f: Frame, r, x=0.0, y=0.0):
@@ -78,13 +80,12 @@ def ring(f: Frame, r, width, x=0.0, y=0.0):
 
 
 def box(f: Frame, w, h, x=0.0, y=0.0, corner=0.0):
-    """Half width w, half height h."""
-    return np.maximum(np.abs(f.x - x) - w, np.abs(f.y - y) - h) if corner == 0 else _round_box(f, w, h, x, y, corner)
-
-
-def _round_box(f, w, h, x, y, corner):
+    """Half width w, half height h; `corner` is the radius that rounds the corners."""
     dx, dy = np.abs(f.x - x) - (w - corner), np.abs(f.y - y) - (h - corner)
-    return np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(np.maximum(dx, dy), 0) - corner
+    inside = np.maximum(dx, dy)
+    if corner == 0:
+        return inside
+    return np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(inside, 0) - corner
 
 
 def band(t, width):
@@ -92,14 +93,13 @@ def band(t, width):
     return np.abs(t) - width / 2
 
 
-def stroke(f: Frame, points, width, closed=False):
+def stroke(f: Frame, points, width):
     """A round pen of this width along the points ((x, y), ...)."""
-    ends = points[1:] + points[:1] if closed else points[1:]
-    return np.sqrt(np.minimum.reduce([_square_distance(f, a, b) for a, b in zip(points, ends, strict=False)])) - width / 2
+    return np.sqrt(np.minimum.reduce([_square_distance(f, a, b) for a, b in pairwise(points)])) - width / 2
 
 
 def polygon(f: Frame, points):
-    """The inside of a closed polygon: distance to its edges, negative where a ray crosses them an odd number of times."""
+    """The inside of a closed polygon: distance to the edges, negative where a ray crosses an odd number of them."""
     nearest, inside = None, np.float32(1)
     for (ax, ay), (bx, by) in zip(points, points[1:] + points[:1], strict=True):
         d = _square_distance(f, (ax, ay), (bx, by))
@@ -137,7 +137,7 @@ def _square_distance(f, a, b):
     return px * px + py * py
 
 
-# --- patterns --------------------------------------------------------------------------------------------------------
+# --- patterns -------------------------------------------------------------------------------------
 
 
 def waves(rng: Draws, f: Frame, frequency, count=4):
@@ -163,7 +163,7 @@ def voronoi(rng: Draws, f: Frame, side: int, reach: float):
     return np.sqrt(first), np.sqrt(second)
 
 
-# --- colours ---------------------------------------------------------------------------------------------------------
+# --- colours --------------------------------------------------------------------------------------
 
 
 def hsv(hue, saturation, value):
@@ -186,15 +186,18 @@ def grey(value):
     return hsv(0, 0, value)
 
 
-def two_tones(rng: Draws):
-    """A light and a dark colour of any hue, in random order."""
+BLACK, WHITE = grey(0.05), grey(0.97)
+
+
+def two_tones(rng: Draws, dark_first=0.5):
+    """A light and a dark colour of any hue; for a share `dark_first` of the images the dark one comes first."""
     light = hsv(rng(), rng(0, 0.55), rng(0.8, 1))
     dark = hsv(rng(), rng(0.3, 1), rng(0.08, 0.45))
-    swap = rng()[..., None] < 0.5
+    swap = rng()[..., None] < dark_first
     return np.where(swap, dark, light), np.where(swap, light, dark)
 
 
-# --- canvas ----------------------------------------------------------------------------------------------------------
+# --- canvas ---------------------------------------------------------------------------------------
 
 
 class Canvas:

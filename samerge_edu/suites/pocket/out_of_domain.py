@@ -6,7 +6,23 @@ import numpy as np
 
 from samerge_edu.suites.pocket import glyphs
 from samerge_edu.suites.pocket.draw import (
-    TURN, Canvas, Frame, band, box, circle, convex, fold, grey, hsv, mix, near, polygon, ring, star, stroke, two_tones,
+    TURN,
+    Canvas,
+    Frame,
+    band,
+    box,
+    circle,
+    convex,
+    fold,
+    grey,
+    hsv,
+    mix,
+    near,
+    polygon,
+    ring,
+    star,
+    stroke,
+    two_tones,
 )  # fmt: skip
 
 LETTERS = "ABCEFGHKMRST"
@@ -28,7 +44,7 @@ def letters(c: Canvas, labels, s):
     return develop(c, s)
 
 
-# --- shapes ----------------------------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 def shapes(c: Canvas, labels, s):
@@ -37,9 +53,8 @@ def shapes(c: Canvas, labels, s):
     c.ground(paper)
     c.frame = c.frame.place(rng(-0.15, 0.15), rng(-0.15, 0.15), rng(0.75, 1.0), rng(-0.25, 0.25))
     mask = silhouettes(c, labels)
-    edge = rng(0, 1)[..., None]
     c.paint(ink, mask)
-    c.rgb = np.where(edge < 0.3, c.rgb * (0.85 + 0.15 * np.sin(9 * c.frame.y))[:, None], c.rgb)  # some are hatched
+    c.shade(1 - 0.15 * (rng() < 0.3) * (1 - np.sin(9 * c.frame.y)))  # some are ruled like paper
     return develop(c, s)
 
 
@@ -93,7 +108,7 @@ def bar(f: Frame):
 
 SHAPES = (disc, square, triangle, five_star, cross, hoop, heart, crescent, wide_arrow, bar)
 
-# --- object colours --------------------------------------------------------------------------------------------------------
+# --- object colours -------------------------------------------------------------------------------
 
 COLOURS = {  # hue, saturation, value
     "red": (0.0, 0.9, 0.85), "orange": (0.075, 0.92, 0.98), "yellow": (0.155, 0.9, 0.97), "green": (0.34, 0.8, 0.6),
@@ -112,7 +127,7 @@ def object_colours(c: Canvas, labels, s):
     return develop(c, s)
 
 
-# --- counting --------------------------------------------------------------------------------------------------------------
+# --- counting -------------------------------------------------------------------------------------
 
 
 def counting(c: Canvas, labels, s):
@@ -131,7 +146,7 @@ def counting(c: Canvas, labels, s):
     return develop(c, s)
 
 
-# --- dials -----------------------------------------------------------------------------------------------------------------
+# --- dials ----------------------------------------------------------------------------------------
 
 
 def dials(c: Canvas, labels, s):
@@ -151,7 +166,7 @@ def dials(c: Canvas, labels, s):
     return develop(c, s)
 
 
-# --- flags -----------------------------------------------------------------------------------------------------------------
+# --- flags ----------------------------------------------------------------------------------------
 
 
 def flags(c: Canvas, labels, s):
@@ -172,7 +187,8 @@ def three_colours(c):
     """Three hues a third of the circle apart, one of them perhaps white."""
     hue = c.rng()
     pale = hsv(hue, 0.9 * (c.rng() < 0.5), 0.95)
-    return pale, hsv(hue + c.rng(0.25, 0.4), 0.85, c.rng(0.35, 0.8)), hsv(hue + c.rng(0.6, 0.75), 0.85, c.rng(0.35, 0.8))
+    one, two = (hsv(hue + c.rng(a, a + 0.15), 0.85, c.rng(0.35, 0.8)) for a in (0.25, 0.6))
+    return pale, one, two
 
 
 def stripes(c, t, colours):

@@ -1,8 +1,8 @@
 """Random numbers that are the same for ever: on every platform, in every process, for every batch size.
 
-An image is a pure function of (task, split, index). We get there by hashing instead of drawing from a stream: splitmix64
-turns any 64-bit counter into 64 well mixed bits, so image 7 does not care whether images 0 to 6 were drawn.
-(numpy.random promises no such stability between versions, and Python's hash() differs from process to process.)
+An image is a pure function of (task, split, index). We get there by hashing instead of drawing from a stream:
+splitmix64 turns any 64-bit counter into 64 well mixed bits, so image 7 does not care whether images 0 to 6 were
+drawn. (numpy.random promises no such stability between versions, and Python's hash() differs from process to process.)
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samerge_edu.suites.pocket import in_domain, out_of_domain
+from samerge_edu.suites.pocket import out_of_domain, places, things
 from samerge_edu.suites.pocket.draw import SIZE, Canvas
 from samerge_edu.suites.pocket.random import Draws
 
@@ -32,36 +32,36 @@ _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 _ALL = (
     Task("digits", "MNIST", "id", _NUMBERS,
          ("the digit {}", "a written digit {}", "a single {} on paper", "a numeral {}"),
-         "a written numeral", in_domain.digits),
+         "a written numeral", things.digits),
     Task("house_numbers", "SVHN", "id", _NUMBERS,
          ("a house with the number {}", "the house number {}", "a door plate that says {}", "number {} on a wall"),
-         "a number on a wall", in_domain.house_numbers),
+         "a number on a wall", things.house_numbers),
     Task("signs", "GTSRB", "id",
          ("stop", "give way", "no entry", "speed limit thirty", "speed limit sixty", "priority road", "turn left",
           "turn right", "ahead only", "pedestrian crossing", "mini roundabout", "uneven road"),
          ("a traffic sign: {}", "a {} sign by the street", "a road sign meaning {}", "the sign for {}"),
-         "a traffic sign", in_domain.signs),
+         "a traffic sign", things.signs),
     Task("textures", "DTD", "id",
          ("striped", "dotted", "checkered", "grid", "zigzag", "honeycomb", "marbled", "woven", "scaly", "cracked"),
          ("a {} texture", "a {} pattern", "a close view of a {} surface", "some {} material"),
-         "the surface of a material", in_domain.textures),
+         "the surface of a material", things.textures),
     Task("land_cover", "EuroSAT", "id",
          ("forest", "river", "highway", "houses", "industry", "annual crops", "pasture", "lake", "orchard", "desert"),
          ("a satellite photo of {}", "{} seen from space", "land covered by {}", "a satellite image showing {}"),
-         "a satellite photo", in_domain.land_cover),
+         "a satellite photo", places.land_cover),
     Task("aerial", "RESISC45", "id",
          ("airplane", "bridge", "traffic circle", "baseball diamond", "tennis court", "harbour", "parking lot",
           "runway", "storage tanks", "intersection"),
          ("an aerial photo of a {}", "a {} from above", "a drone picture of a {}", "looking down on a {}"),
-         "an aerial photo", in_domain.aerial),
+         "an aerial photo", places.aerial),
     Task("vehicles", "Cars", "id",
          ("sedan", "hatchback", "pickup truck", "van", "bus", "lorry", "convertible", "tractor"),
          ("a photo of a {}", "a {} from the side", "a {} on the street", "someone driving a {}"),
-         "a vehicle from the side", in_domain.vehicles),
+         "a vehicle from the side", things.vehicles),
     Task("scenes", "SUN397", "id",
          ("beach", "mountain", "city skyline", "woods", "dunes", "road", "field", "night sky", "lakeside", "village"),
          ("a view of a {}", "a landscape with a {}", "a holiday picture of a {}", "a painting of a {}"),
-         "a landscape", in_domain.scenes),
+         "a landscape", places.scenes),
     Task("letters", "", "ood", tuple(out_of_domain.LETTERS),
          ("the letter {}", "a printed letter {}", "a capital {}"),
          "a printed letter", out_of_domain.letters),
