@@ -1,0 +1,54 @@
+# Every target works from a fresh clone with Python 3.11-3.13 and make; a second run does not install again.
+#   make demo | test | lab | suite | mutate | bench | test-colab
+# Knobs: PYTHON=python3.12 (which interpreter), VENV=dir (where to install), PIP_FLAGS="..." (passed to pip install).
+
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# The first interpreter that runs and is new enough, not too new.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: demo test lab suite mutate bench test-colab
+
+demo: $(INSTALLED)
+	mkdir -p demo
+	$(BIN)/samerge-edu leaderboard --suite pocket --csv demo/leaderboard.csv --json demo/leaderboard.json --png demo/leaderboard.png
+	@echo
+	@echo "Wrote demo/leaderboard.png, demo/leaderboard.csv and demo/leaderboard.json."
+	@echo "Open the course with:  make lab"
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest
+	@if ls notebooks/*.ipynb >/dev/null 2>&1; then set -x; \
+	SAMERGE_STATIC=1 $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=120 \
+		--nbval-sanitize-with notebooks/sanitize.cfg notebooks; fi
+
+lab: $(INSTALLED)
+	$(BIN)/samerge-edu lab
+
+suite: $(INSTALLED)
+	$(BIN)/python data_scripts/build_pocket.py
+
+mutate: $(INSTALLED)
+	$(BIN)/python tests/mutate.py
+
+bench: $(INSTALLED)
+	$(BIN)/pytest -s tests/benchmarks -m slow
+
+# Not part of CI: nbval with the versions that Colab has, in an environment of its own.
+test-colab:
+	VENV=.venv-colab data_scripts/test_colab.sh
+
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "samerge-edu needs Python 3.11, 3.12 or 3.13: none found. Name one with  make PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make a virtual environment (on Debian: apt install python3-venv)."; exit 1; }
+	@echo "Installing into $(VENV): a few minutes the first time, mostly PyTorch."
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_FLAGS) -e '.[lab,dev]'
+	touch $@

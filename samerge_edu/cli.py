@@ -1,0 +1,201 @@
+"""The command line: samerge-edu doctor | leaderboard | lab | notebooks | course.
+
+Commands import what they need when they run, so that `--help` and a mistyped option answer at once. A mistake of
+the caller ends with one line on stderr and exit code 2, before any work.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Model merging to learn from: SA-Merging, LwPTV and their rivals on real CLIP experts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SuiteName = Annotated[str, typer.Option("--suite", help="Base, experts and tasks: pocket comes with the package.")]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a complaint about input or files into one line on stderr and exit code 2."""
+    try:
+        yield
+    except (ValueError, OSError) as e:
+        typer.echo(f"samerge-edu: {' '.join(str(e).split())}", err=True)
+        raise typer.Exit(2) from None
+
+
+# ---------------------------------------------------------------------------- leaderboard
+
+
+@app.command()
+def leaderboard(
+    suite: SuiteName = "pocket",
+    methods: Annotated[str, typer.Option(help="Names, separated by commas; all of them if left out.")] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the whole record to this JSON file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Also draw ID against OOD accuracy into this PNG file.")] = None,
+) -> None:
+    """Merge the experts by every method, at the published and at the validated scale, and print the table."""
+    with one_line_errors():
+        from . import leaderboard as board
+
+        board.check_writable([csv, json, png])
+        chosen = chosen_methods(methods)
+        loaded = loaded_suite(suite, device)
+    record = board.run(loaded, chosen, progress=True)
+    typer.echo(board.text(record))
+    with one_line_errors():  # the disk may have filled up meanwhile
+        board.write(record, csv, json, png)
+
+
+def chosen_methods(names: str) -> dict:
+    """The rows of METHODS that a comma-separated list names, in the table's order; case does not matter."""
+    from .methods import METHODS
+
+    wanted = {name.strip().lower() for name in names.split(",") if name.strip()}
+    known = {name.lower() for name in METHODS}
+    if unknown := sorted(wanted - known):
+        raise ValueError(f"unknown method '{unknown[0]}'; there are: {', '.join(METHODS)}")
+    return {name: method for name, method in METHODS.items() if not wanted or name.lower() in wanted}
+
+
+def loaded_suite(name: str, device: str = "cpu"):
+    """`load_suite`, after a look at the device."""
+    import torch
+
+    from .suites import load_suite
+
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    if device not in devices:
+        raise ValueError(f"unknown device '{device}'; here there are: {', '.join(devices)}")
+    return load_suite(name, device=device)
+
+
+# ---------------------------------------------------------------------------- doctor
+
+
+@app.command()
+def doctor(
+    suite: Annotated[str, typer.Option(help="Measure this suite's acceptance bands again, from its weights.")] = "",
+) -> None:
+    """Versions, device, memory, the suite's acceptance bands, what is missing and the line that mends it.
+
+    Exit code 1 if something is missing or a band is missed.
+    """
+    from . import doctor as checks
+
+    with one_line_errors():
+        loaded = loaded_suite(suite) if suite else None
+    for name, value in checks.machine().items():
+        typer.echo(f"{name:<16} {value}")
+    measured = checks.bands(loaded) if loaded else checks.recorded_bands() or []
+    if measured:
+        typer.echo(f"\n{suite or 'pocket'} suite, {'measured now' if suite else 'as recorded when it was built'}:")
+    for band in measured:
+        verdict = "OUTSIDE" if checks.outside(band) else "inside"
+        typer.echo(f"  {band['name']:<45} {band['low']:7.2f} .. {band['high']:6.2f} {band['value']:9.2f}  {verdict}")
+    missing = checks.missing()
+    typer.echo("\nNothing is missing." if not missing else "\nMissing:")
+    for what, repair in missing.items():
+        typer.echo(f"  {what}\n      {repair}")
+    if missing or any(checks.outside(band) for band in measured):
+        raise typer.Exit(1)
+
+
+# ---------------------------------------------------------------------------- notebooks
+
+
+def notebook_folder() -> Path:
+    """Where the course is: inside an installed package, or beside the package in a checkout."""
+    here = Path(__file__).parent
+    folders = [here / "notebooks", here.parent / "notebooks"]
+    for folder in folders:
+        if any(folder.glob("*.ipynb")):
+            return folder
+    raise ValueError("this installation has no notebooks: install samerge-edu again")
+
+
+@app.command()
+def notebooks(folder: Annotated[Path, typer.Argument(help="Where to; made if it does not exist.")]) -> None:
+    """Copy the course's notebooks out. A file that you changed is never overwritten."""
+    with one_line_errors():
+        copy_notebooks(notebook_folder(), folder)
+
+
+def copy_notebooks(source: Path, folder: Path) -> None:
+    """Copy *.ipynb; where the name is taken by something else, write NAME.new.ipynb beside it and say so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for notebook in sorted(source.glob("*.ipynb")):
+        target, fresh = folder / notebook.name, folder / f"{notebook.stem}.new.ipynb"
+        if not target.exists():
+            shutil.copyfile(notebook, target)
+            typer.echo(f"{target}: copied")
+        elif same_bytes(notebook, target):
+            typer.echo(f"{target}: already here")
+        elif not fresh.exists() or same_bytes(notebook, fresh):
+            shutil.copyfile(notebook, fresh)
+            typer.echo(f"{target}: yours differs and is kept; the original is {fresh.name}")
+        else:
+            typer.echo(f"{target}: yours differs and is kept, {fresh.name} too; move one away to get the original")
+
+
+def same_bytes(a: Path, b: Path) -> bool:
+    """Whether two files have the same content."""
+    return a.read_bytes() == b.read_bytes()
+
+
+@app.command()
+def lab(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Your copy of the notebooks; made if it does not exist.")
+    ] = None,
+) -> None:
+    """Open the course in JupyterLab: a checkout's own notebooks, otherwise your copy in ./samerge-notebooks."""
+    with one_line_errors():
+        if find_spec("jupyterlab") is None:
+            raise ValueError('JupyterLab is not installed: pip install "samerge-edu[lab]"')
+        source = notebook_folder()
+        in_checkout = (source.parent / "pyproject.toml").exists()
+        if folder is None and in_checkout:
+            folder = source
+        else:
+            folder = folder or Path("samerge-notebooks")
+            copy_notebooks(source, folder)
+    raise typer.Exit(subprocess.run([sys.executable, "-m", "jupyterlab", str(folder)]).returncode)
+
+
+# ---------------------------------------------------------------------------- course
+
+
+@app.command()
+def course(
+    audit: Annotated[bool, typer.Option("--audit", help="Check the exercises themselves and print the table.")] = False,
+) -> None:
+    """The exercises: is every reference accepted, and every typical mistake caught with its own hint?"""
+    if not audit:
+        raise typer.BadParameter("say what to do: --audit")
+    from .course import audit as run_audit
+
+    raise typer.Exit(run_audit())
+
+
+def main() -> None:
+    """`python -m samerge_edu.cli`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

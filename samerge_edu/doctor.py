@@ -1,0 +1,167 @@
+"""Is everything here, and is the suite what it should be? `samerge-edu doctor` prints what this module finds."""
+
+import importlib.metadata
+import importlib.util
+import json
+import math
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from .evaluate import choose_lam, id_average, scores
+from .masks import keep_count, topk_mask
+from .merges.average import average
+from .merges.task_arithmetic import task_arithmetic
+from .params import Params, add, flatten, task_vectors, unflatten
+
+# ---------------------------------------------------------------------------- this machine
+
+
+def machine() -> dict[str, str]:
+    """Versions, device and free memory, as words."""
+    packages = (
+        "samerge-edu",
+        "torch",
+        "torchvision",
+        "open_clip_torch",
+        "numpy",
+        "matplotlib",
+        "ipywidgets",
+        "ipython",
+    )
+    found = {"python": platform.python_version()} | {name: _version(name) or "not installed" for name in packages}
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        device = f"cuda: {torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    else:
+        device = f"cpu: {torch.get_num_threads()} threads"
+    free_ram = free_memory()
+    return found | {
+        "device": device,
+        "memory": "unknown" if free_ram is None else f"{free_ram:.1f} GiB free",
+        "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB free here",
+    }
+
+
+def free_memory() -> float | None:
+    """Main memory that a new program could use, in GiB; None where the system does not say."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        return int(re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"))[1]) / 2**20
+    names = getattr(os, "sysconf_names", {})
+    if "SC_AVPHYS_PAGES" in names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return None
+
+
+def missing() -> dict[str, str]:
+    """What is not here -> the line that mends it. Empty when nothing is missing."""
+    repairs = {}
+    if importlib.util.find_spec("jupyterlab") is None:
+        repairs["JupyterLab, to open the notebooks"] = 'pip install "samerge-edu[lab]"'
+    if recorded_bands() is None:
+        repairs["the pocket suite's weights"] = "make suite        (or install the package again)"
+    return repairs
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+# ---------------------------------------------------------------------------- the suite's acceptance bands
+
+
+def recorded_bands(suite_name: str = "pocket") -> list[dict] | None:
+    """The bands that were measured when the suite was built, from its metrics.json; None if there is no such file."""
+    path = Path(__file__).parent / "suites" / suite_name / "metrics.json"
+    return json.loads(path.read_text(encoding="utf-8"))["bands"] if path.is_file() else None
+
+
+def bands(suite) -> list[dict]:
+    """Measure the suite's acceptance bands now, from its weights, on the test split: [{name, low, high, value}].
+
+    In percent, or percent points for differences. A value outside its band means that the suite does not teach
+    what it should: see `outside`. Scales are chosen on validation.
+    """
+    at_home, abroad = suite.id_tasks, suite.ood_tasks
+    thetas = {task: dict(suite.experts[task]) for task in at_home}
+    taus = task_vectors(suite.theta_0, list(thetas.values()))
+    base = scores(suite, suite.theta_0)
+    experts = {task: scores(suite, theta) for task, theta in thetas.items()}
+    own = [experts[task][task] for task in at_home]
+    elsewhere = mean(experts[a][b] for a in at_home for b in at_home if a != b)
+    tau_m = task_arithmetic(taus)
+    lam, _ = choose_lam(suite, tau_m)
+    merged = scores(suite, add(suite.theta_0, tau_m, lam))
+    base_id, base_ood = _mean(base, at_home), _mean(base, abroad)
+    experts_ood = mean(_mean(run, abroad) for run in experts.values())
+    return list(
+        _banded(
+            {
+                "base, ID average": (35, 65, base_id),
+                "base, OOD average": (70, 100, base_ood),
+                "experts on their own task, average": (92, 100, mean(own)),
+                "experts on their own task, worst": (85, 100, min(own)),
+                "experts on the other ID tasks": (0, base_ood - 2, elsewhere),
+                "experts, OOD average": (0, base_ood - 2, experts_ood),
+                "uniform average, ID average": (base_id, mean(own), id_average(suite, add(suite.theta_0, average(taus)), "test")),
+                "experts minus Task Arithmetic, ID average": (8, 100, mean(own) - _mean(merged, at_home)),
+                "base minus Task Arithmetic, OOD average": (3, 100, base_ood - _mean(merged, abroad)),
+                "target: experts' gain kept at density 0.2": (80, 100, 100 * gain_kept(suite, taus, base, own)),
+                "target: |tau| / |theta_0|": (1, 10, 100 * relative_size(suite.theta_0, taus)),
+                "target: cosine between task vectors": (-0.1, 0.2, mean_cosine(taus)),
+                "target: best scale of Task Arithmetic": (0.2, 0.5, lam),
+            }
+        )
+    )  # fmt: skip
+
+
+def outside(band: Mapping) -> bool:
+    """Whether a measured value misses its band."""
+    return not band["low"] <= band["value"] <= band["high"]
+
+
+def _banded(values: Mapping[str, tuple[float, float, float]]) -> Iterator[dict]:
+    for name, (low, high, value) in values.items():
+        yield {"name": name, "low": round(low, 2), "high": round(high, 2), "value": round(value, 2)}
+
+
+def _mean(per_task: Mapping[str, float], tasks: list[str]) -> float:
+    return mean(per_task[task] for task in tasks)
+
+
+def gain_kept(suite, taus: list[Params], base: Mapping[str, float], own: list[float], density: float = 0.2) -> float:
+    """Share of the experts' gain over zero-shot that is left when only the largest entries of each tau are kept.
+
+    Redundancy: published CLIP experts keep nearly all of it, and every method that prunes presupposes it.
+    """
+    kept, gained = 0.0, 0.0
+    for task, tau, accuracy in zip(suite.id_tasks, taus, own, strict=True):
+        vector = flatten(tau)
+        trimmed = vector * topk_mask(vector.abs(), keep_count(density, vector.numel()))
+        theta = add(suite.theta_0, unflatten(trimmed, like=tau))
+        kept += scores(suite, theta, tasks=[task])[task] - base[task]
+        gained += accuracy - base[task]
+    return kept / gained if gained else math.nan
+
+
+def relative_size(theta_0: Params, taus: list[Params]) -> float:
+    """Mean of |tau_n| / |theta_0| over the experts, Euclidean."""
+    return mean((flatten(tau).norm() / flatten(theta_0).norm()).item() for tau in taus)
+
+
+def mean_cosine(taus: list[Params]) -> float:
+    """Mean cosine between the task vectors of two different experts."""
+    directions = torch.stack([flatten(tau) / flatten(tau).norm() for tau in taus])
+    cosines = directions @ directions.T
+    n = len(taus)
+    return ((cosines.sum() - cosines.trace()) / (n * (n - 1))).item()

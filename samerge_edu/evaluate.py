@@ -1,0 +1,160 @@
+"""How good is a merged model? At home (ID), abroad (OOD), one number for both (H), and which `lam` to use.
+
+Every number is a percentage. ID tasks are those that have an expert; OOD tasks are those that no expert saw.
+"""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from .params import Params, add
+
+LAMS = (0.10, 0.13, 0.18, 0.24, 0.32, 0.42, 0.56, 0.75, 1.0, 1.3, 1.8, 2.4, 3.2)
+"""The grid of scales: eight a decade, so that sums (best near 0.3) and means (near 1 or 2) are searched equally finely."""
+
+
+def accuracy(suite, theta: Params, task: str, split: str = "test", n: int | None = None) -> float:
+    """Share of a task's images whose nearest class head is the right one, in percent.
+
+        z = encode(theta, images)  (n, dim), unit length        predicted = argmax_c  <z, head_c>
+
+    `split` is "train", "val" (for every choice) or "test" (for reporting); `n` takes the first n images only.
+    Raises ValueError for a task that the suite does not have.
+    """
+    return scores(suite, theta, split, [task], n)[task]
+
+
+def scores(
+    suite, theta: Params, split: str = "test", tasks: Sequence[str] | None = None, n: int | None = None
+) -> dict[str, float]:
+    """`accuracy` of each task (default: all), in one pass of the encoder over all their images."""
+    tasks = list(suite.tasks) if tasks is None else list(tasks)
+    for task in tasks:
+        if task not in suite.tasks:
+            raise ValueError(f"unknown task: got '{task}', expected one of {', '.join(suite.tasks)}")
+    images, labels = zip(*(suite.images(task, split, n) for task in tasks), strict=True)
+    z = suite.encode(theta, torch.cat(images)).split([len(y) for y in labels])
+    per_task = {}
+    for task, z_task, y in zip(tasks, z, labels, strict=True):
+        predicted = (z_task @ suite.heads[task].T).argmax(dim=1)
+        per_task[task] = 100 * (predicted == y).double().mean().item()
+    return per_task
+
+
+def h_score(id_avg: float, ood_avg: float) -> float:
+    """Harmonic mean of ID and OOD accuracy: high only when both are (LwPTV's H; 0 when both are 0).
+
+    >>> h_score(60.0, 40.0)
+    48.0
+    """
+    return 2 * id_avg * ood_avg / (id_avg + ood_avg) if id_avg + ood_avg else 0.0
+
+
+def summary(suite, per_task: Mapping[str, float], expert_accuracy: Mapping[str, float]) -> dict[str, float]:
+    """One row of a results table from the accuracies of all tasks.
+
+    id_avg      mean over the ID tasks             id_worst   the lowest of them
+    ood_avg     mean over the OOD tasks            h          2 ID OOD / (ID + OOD)
+    normalised  mean over the ID tasks t of 100 * accuracy_t / accuracy of expert t on t
+    """
+    at_home = [per_task[t] for t in suite.id_tasks]
+    id_avg, ood_avg = mean(at_home), mean(per_task[t] for t in suite.ood_tasks)
+    return {
+        "id_avg": id_avg,
+        "id_worst": min(at_home),
+        "ood_avg": ood_avg,
+        "h": h_score(id_avg, ood_avg),
+        "normalised": mean(100 * per_task[t] / expert_accuracy[t] for t in suite.id_tasks),
+    }
+
+
+def reference(suite, experts: Mapping[str, Params] | None = None, split: str = "test") -> dict[str, dict]:
+    """What every merge is measured against: `zero_shot`, the base itself, and `experts`, one model a task.
+
+    The experts' ID numbers are each expert on its own task, which no single model reaches; their OOD numbers are
+    the mean over the experts. `experts` are those of the suite unless others (already in memory) are given.
+    """
+    experts = suite.experts if experts is None else experts
+    abroad = suite.ood_tasks
+    runs = {task: scores(suite, experts[task], split, [task, *abroad]) for task in suite.id_tasks}
+    own = {task: run[task] for task, run in runs.items()}
+    together = own | {task: mean(run[task] for run in runs.values()) for task in abroad}
+    base = scores(suite, suite.theta_0, split)
+    return {
+        "zero_shot": summary(suite, base, own) | {"per_task": base},
+        "experts": summary(suite, together, own) | {"per_task": together},
+    }
+
+
+def id_average(suite, theta: Params, split: str, n: int | None = None) -> float:
+    """Mean accuracy over the ID tasks."""
+    return mean(scores(suite, theta, split, suite.id_tasks, n).values())
+
+
+def choose_lam(
+    suite, tau_m: Params, grid: Sequence[float] = LAMS, split: str = "val", n: int | None = None
+) -> tuple[float, dict[float, float]]:
+    """The scale with the best ID average on the validation split: (lam, {lam tried: ID average}).
+
+    theta = theta_0 + lam * tau_m. Only ID tasks vote, as is usual in the literature: OOD tasks are unseen by
+    definition, so a scale that suits them cannot be chosen. Coarse to fine over a fixed, sorted grid: every third
+    point, then the points between the best one and its coarse neighbours; on a curve with one peak that is the best
+    of the whole grid. Of equal averages the smallest lam wins. `n` looks at n images a task only.
+    Raises ValueError for an empty grid, one that does not increase, and for the test split.
+    """
+    grid = list(grid)
+    if not grid or grid != sorted(set(grid)):
+        raise ValueError(f"grid: got {grid}, expected at least one scale, in increasing order")
+    if split == "test":
+        raise ValueError("split: got 'test', expected 'val' or 'train': a scale chosen on test is no result")
+    curve: dict[float, float] = {}
+
+    def best_of(indices) -> int:
+        for i in indices:
+            if grid[i] not in curve:
+                curve[grid[i]] = id_average(suite, add(suite.theta_0, tau_m, grid[i]), split, n)
+        return max(indices, key=lambda i: (curve[grid[i]], -i))
+
+    best = best_of(range(0, len(grid), 3))
+    best = best_of(range(max(0, best - 2), min(len(grid), best + 3)))
+    return grid[best], dict(sorted(curve.items()))
+
+
+# ---------------------------------------------------------------------------- where the numbers come from
+
+
+def provenance(device: torch.device | str = "cpu") -> dict:
+    """What made a number: versions, machine, command, and the commit when run from a checkout (else None)."""
+    packages = ("samerge-edu", "torch", "torchvision", "open_clip_torch", "numpy", "safetensors")
+    versions = {name: _version(name) for name in packages}
+    return versions | {
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None  # installed from a wheel
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
+    except OSError:  # no git on this machine
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,203 @@
+"""The leaderboard: every method, at the scale its paper publishes and at the scale chosen on validation.
+
+run(suite, methods)  ->  record, a dictionary that is JSON already
+table(record)        ->  the same as a pandas table
+write(record, ...)   ->  CSV, JSON and PNG files, all of them or none
+"""
+
+import ctypes
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from .evaluate import choose_lam, provenance, reference, scores, summary
+from .methods import METHODS, SEED, Method
+from .params import Params, add, task_vectors
+
+COLUMNS = {
+    "method": "method", "needs": "needs", "lam": "lam", "lam_from": "lam from", "id_avg": "ID avg", "id_worst": "worst",
+    "ood_avg": "OOD avg", "h": "H", "normalised": "norm.", "seconds": "seconds", "peak_mb": "peak MB",
+    "density": "density",
+}  # fmt: skip
+"""Key in a row -> heading in the printed table, in the order of the columns."""
+
+
+# ---------------------------------------------------------------------------- run
+
+
+def run(suite, methods: Mapping[str, Method] = METHODS, progress: bool = False) -> dict:
+    """Merge the suite's experts by every method and measure each result on every task.
+
+    Two rows a method: its published scale (`lam_from` "paper") and the one that `choose_lam` finds on the ID
+    tasks' validation images ("validation"). Accuracies are those of the test split. The record is
+
+        {"suite", "versions", "reference": {"zero_shot": {...}, "experts": {...}}, "rows": [{"method", ...}, ...]}
+
+    where `versions` also holds what is needed to run it again: command, commit, device, threads and seed.
+    """
+    experts = {task: dict(suite.experts[task]) for task in suite.id_tasks}  # read once, used by all
+    taus = task_vectors(suite.theta_0, list(experts.values()))
+    with tqdm(total=1 + len(methods), disable=not progress, leave=False, unit="method") as bar:
+        bar.set_description("zero-shot and experts")
+        record = {
+            "suite": suite.name,
+            "versions": provenance(suite.device) | {"seed": SEED},
+            "reference": reference(suite, experts),
+            "rows": [],
+        }
+        bar.update()
+        for name, method in methods.items():
+            bar.set_description(name)
+            record["rows"] += rows_of(suite, name, method, taus, record["reference"]["experts"]["per_task"])
+            bar.update()
+    return record
+
+
+def rows_of(
+    suite, name: str, method: Method, taus: Sequence[Params], expert_accuracy: Mapping[str, float]
+) -> list[dict]:
+    """The two rows of one method: merged once, measured at the published and at the validated scale."""
+    tau_m, seconds, peak_mb = measured(lambda: method.recipe(suite)(taus), suite.device)
+    about = {"method": name, "needs": method.all_needs}
+    cost = {"seconds": seconds, "peak_mb": peak_mb, "density": density(tau_m)}
+    rows, per_task = [], {}
+    for lam, lam_from in [(method.lam, "paper"), (choose_lam(suite, tau_m)[0], "validation")]:
+        if lam not in per_task:
+            per_task[lam] = scores(suite, add(suite.theta_0, tau_m, lam))
+        result = summary(suite, per_task[lam], expert_accuracy)
+        rows.append(about | {"lam": lam, "lam_from": lam_from} | result | cost | {"per_task": per_task[lam]})
+    return rows
+
+
+def density(tau_m: Params) -> float:
+    """Share of the merged update's entries that are not zero.
+
+    >>> density({"w": torch.tensor([[0.0, 2.0], [0.0, -1.0]]), "b": torch.tensor([0.0])})
+    0.4
+    """
+    return sum(int(tau_m[k].count_nonzero()) for k in tau_m) / sum(tau_m[k].numel() for k in tau_m)
+
+
+def measured(work: Callable, device: torch.device) -> tuple[object, float, float | None]:
+    """(result, wall seconds, peak memory in MiB that the work needed beyond what was in use before).
+
+    On CUDA the peak is that of PyTorch's allocator. On Linux it is the growth of the process's resident memory to
+    its high-water mark, which the kernel keeps and lets us reset; freed memory is handed back first, so that the
+    work cannot hide in it. Elsewhere nothing exact is at hand and the peak is None.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before, start = torch.cuda.memory_allocated(device), time.perf_counter()
+        result = work()
+        torch.cuda.synchronize(device)
+        return result, time.perf_counter() - start, (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    can_measure = _reset_resident_peak()
+    before, start = _resident_mib("VmRSS") if can_measure else None, time.perf_counter()
+    result = work()
+    seconds = time.perf_counter() - start
+    return result, seconds, _resident_mib("VmHWM") - before if can_measure else None
+
+
+def _reset_resident_peak() -> bool:
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except (OSError, AttributeError, TypeError):  # no Linux, no glibc, or a container that forbids it
+        return False
+    return True
+
+
+def _resident_mib(field: str) -> float:
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
+
+
+# ---------------------------------------------------------------------------- out
+
+
+def table(record: Mapping) -> pd.DataFrame:
+    """The record as a table: reference rows first, then one line for each method and scale."""
+    names = {"zero_shot": "zero-shot", "experts": "experts (one a task)"}
+    references = [{"method": names[kind], "needs": ""} | row for kind, row in record["reference"].items()]
+    return pd.DataFrame([*references, *record["rows"]])[list(COLUMNS)]
+
+
+def text(record: Mapping) -> str:
+    """The table as it is printed: percentages with one decimal, blanks where a number makes no sense."""
+    decimals = {"lam": 2, "seconds": 2, "peak_mb": 0, "density": 3}
+    shown = table(record).copy()
+    for column in COLUMNS:
+        if column not in ("method", "needs", "lam_from"):
+            shown[column] = [_number(value, decimals.get(column, 1)) for value in shown[column]]
+    return shown.fillna("").rename(columns=COLUMNS).to_string(index=False)
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:.{decimals}f}"
+
+
+def check_writable(paths: Iterable[Path | None]) -> None:
+    """Raise ValueError, before any work, for a file that could not be written or is named twice."""
+    paths = [path for path in paths if path is not None]
+    for path in paths:
+        if path.is_dir():
+            raise ValueError(f"cannot write {path}: it is a folder")
+        if not path.parent.is_dir():
+            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise ValueError(f"cannot write {path}: the file is read-only")
+        try:
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as e:
+            raise ValueError(f"cannot write {path}: {e.strerror}") from e
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(f"the same file is named twice: {', '.join(map(str, paths))}")
+
+
+def write(record: Mapping, csv: Path | None = None, json_file: Path | None = None, png: Path | None = None) -> None:
+    """Write the files that are named. Each is finished beside its place and then moved there: never half of one."""
+    check_writable([csv, json_file, png])
+    finished: list[tuple[Path, Path]] = []
+    try:
+        for path, save in [(csv, _save_csv), (json_file, _save_json), (png, _save_png)]:
+            if path is not None:
+                handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+                os.close(handle)
+                finished.append((Path(part), path))
+                save(record, Path(part))
+        for part, path in finished:
+            part.chmod(0o644)  # mkstemp's own is for the owner only
+            os.replace(part, path)
+    finally:
+        for part, _ in finished:
+            part.unlink(missing_ok=True)
+
+
+def _save_csv(record: Mapping, path: Path) -> None:
+    per_task = pd.DataFrame([row["per_task"] for row in [*record["reference"].values(), *record["rows"]]])
+    pd.concat([table(record), per_task.add_prefix("acc_")], axis=1).to_csv(path, index=False, float_format="%.6g")
+
+
+def _save_json(record: Mapping, path: Path) -> None:
+    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _save_png(record: Mapping, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    from . import plots
+
+    with plt.rc_context():
+        plots.style()
+        figure, _ = plots.id_ood(record)
+        figure.savefig(path, format="png")
+        plt.close(figure)

@@ -1,0 +1,190 @@
+"""Figures, each with the sentence that reads it: `figure, sentence = accuracy_bars(...)`.
+
+Readable without colour: the palette is made for colour-blind readers, and every series also has a marker, a hatch or
+a label of its own. The sentence is computed from the data that was drawn, and is also the figure's title.
+"""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib import cycler
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+COLOURS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+"""Petroff's ten colours (2021, arXiv:2107.02270): told apart with the common colour-vision deficiencies."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "--", "++", "||", "**")
+
+
+def style() -> None:
+    """The figure style of the package and its notebooks: colours, markers and line styles change together."""
+    lines = [(0, ()), (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1, 1.5))] * 2
+    plt.rcParams.update(
+        {
+            "axes.prop_cycle": cycler(color=COLOURS) + cycler(marker=MARKERS) + cycler(linestyle=lines),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.titlesize": 11,
+            "axes.titlelocation": "left",
+            "grid.color": "0.9",
+            "lines.markersize": 5,
+            "legend.frameon": False,
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 100,
+            "savefig.dpi": 150,
+        }
+    )
+
+
+# ---------------------------------------------------------------------------- contact sheet
+
+
+def contact_sheet(suite, n: int = 4, web: Callable[[str, int], np.ndarray] | None = None) -> tuple[Figure, str]:
+    """A few test images of every task: in-domain ones in web style beside their own style, and the out-of-domain ones.
+
+    `n` images a task and style. `web(task, n)` gives an ID task's images in the style that the base model was
+    trained on, uint8 (n, 3, H, W); without it only the own style is shown.
+    """
+    tasks = [*suite.id_tasks, *suite.ood_tasks]
+    own = {task: suite.images(task, "test", n)[0] for task in tasks}
+    everything = torch.cat(list(own.values()))  # undo the suite's normalisation: the darkest pixel is 0, the lightest 1
+    low, high = everything.amin(dim=(0, 2, 3), keepdim=True), everything.amax(dim=(0, 2, 3), keepdim=True)
+
+    strips = []
+    for task in suite.id_tasks:
+        if web is not None:
+            strips.append((f"{task}\nweb style", np.asarray(web(task, n)) / 255))
+        strips.append((f"{task}\nown style", ((own[task] - low) / (high - low)).cpu().numpy()))
+    strips += [(f"{task}\nout of domain", ((own[task] - low) / (high - low)).cpu().numpy()) for task in suite.ood_tasks]
+
+    rows = -(-len(strips) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(2.2 * n, 1.1 * rows + 0.4), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (label, images) in zip(axes.flat, strips, strict=False):
+        axis.imshow(np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1), interpolation="nearest")
+        axis.text(-0.02, 0.5, label, transform=axis.transAxes, ha="right", va="center", fontsize=8)
+    styles = "in web style and in their own" if web is not None else "in their own style"
+    sentence = (
+        f"The {suite.name} suite: {len(suite.id_tasks)} in-domain tasks, {styles}, "
+        f"and {len(suite.ood_tasks)} out-of-domain tasks that no expert saw."
+    )
+    return _titled(figure, sentence), sentence
+
+
+# ---------------------------------------------------------------------------- accuracies
+
+
+def accuracy_bars(suite, models: Mapping[str, Mapping[str, float]]) -> tuple[Figure, str]:
+    """Accuracy by task, one bar a model: `models` is name -> {task: percent}, as `evaluate.scores` gives them."""
+    tasks = [*suite.id_tasks, *suite.ood_tasks]
+    figure, axis = plt.subplots(figsize=(max(6.0, 0.28 * len(tasks) * (len(models) + 1)), 3.6))
+    width = 0.8 / len(models)
+    for i, (name, per_task) in enumerate(models.items()):
+        x = np.arange(len(tasks)) + (i - (len(models) - 1) / 2) * width
+        face = COLOURS[i % len(COLOURS)]
+        heights = [per_task[task] for task in tasks]
+        axis.bar(x, heights, width, label=name, color=face, hatch=HATCHES[i % len(HATCHES)], edgecolor="white")
+    axis.axvline(len(suite.id_tasks) - 0.5, color="0.4", linewidth=1)
+    axis.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
+    axis.text(len(suite.id_tasks) - 0.55, 101, "in-domain", ha="right", fontsize=8)
+    axis.text(len(suite.id_tasks) - 0.45, 101, "out of domain", ha="left", fontsize=8)
+    axis.set(ylabel="accuracy (%)", ylim=(0, 107))
+    axis.grid(axis="x", visible=False)
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    averages = {name: mean(per_task[t] for t in suite.id_tasks) for name, per_task in models.items()}
+    best, worst = max(averages, key=averages.get), min(averages, key=averages.get)
+    sentence = f"In-domain average: {best} is highest with {averages[best]:.1f} %"
+    sentence += f", {worst} lowest with {averages[worst]:.1f} %." if len(models) > 1 else "."
+    return _titled(figure, sentence), sentence
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points that no other beats: none is at least as good in both and better in one.
+
+    >>> pareto_front([(1.0, 5.0), (2.0, 4.0), (1.5, 3.0), (3.0, 1.0)])
+    [0, 1, 3]
+    """
+
+    def beaten(a):
+        return any(b != a and b[0] >= a[0] and b[1] >= a[1] for b in points)
+
+    return [i for i, point in enumerate(points) if not beaten(point)]
+
+
+def id_ood(record: Mapping) -> tuple[Figure, str]:
+    """ID against OOD accuracy of every row of a leaderboard record, with the Pareto front marked.
+
+    Hollow markers are at the published scale, filled ones at the scale chosen on validation; a thin line joins the
+    two of one method. The front is that of the filled ones. Base and experts are shown, but are no merges and take no
+    part: the experts' point is not one model.
+    """
+    published = {r["method"]: r for r in record["rows"] if r["lam_from"] == "paper"}
+    validated = {r["method"]: r for r in record["rows"] if r["lam_from"] == "validation"}
+    points = {name: (row["id_avg"], row["ood_avg"]) for name, row in validated.items()}
+    front = [list(points)[i] for i in pareto_front(list(points.values()))]
+
+    figure, axis = plt.subplots(figsize=(8, 5.5))
+    labels = []
+    for i, (name, (x, y)) in enumerate(points.items()):
+        marker = MARKERS[(i + i // len(MARKERS)) % len(MARKERS)]  # colour and marker together repeat after 100
+        look = {"color": COLOURS[i % len(COLOURS)], "marker": marker, "markersize": 8}
+        x_paper, y_paper = published[name]["id_avg"], published[name]["ood_avg"]
+        axis.plot([x_paper, x], [y_paper, y], linestyle="-", linewidth=0.8, color=look["color"], marker="")
+        axis.plot(x_paper, y_paper, linestyle="", markerfacecolor="white", **look)
+        axis.plot(x, y, linestyle="", **look)
+        labels.append((x, y, name, "bold" if name in front else "normal"))
+    for kind, name, marker in [("zero_shot", "zero-shot", "x"), ("experts", "experts (one a task)", "+")]:
+        x, y = record["reference"][kind]["id_avg"], record["reference"][kind]["ood_avg"]
+        axis.plot(x, y, marker=marker, color="black", markersize=9, linestyle="")
+        labels.append((x, y, name, "normal"))
+    stairs = sorted(points[name] for name in front)
+    axis.plot(*zip(*stairs, strict=True), drawstyle="steps-pre", color="0.3", linestyle=":", marker="", zorder=0)
+    axis.set(xlabel="ID average (%)", ylabel="OOD average (%)")
+    axis.margins(0.15, 0.1)
+    _label(axis, labels)
+
+    best = max(validated.values(), key=lambda row: row["h"])
+    sentence = (
+        f"On {record['suite']}, {len(front)} of {len(points)} methods are on the Pareto front ({', '.join(front)}); "
+        f"the best H is {best['h']:.1f}, by {best['method']} at lam = {best['lam']:g}."
+    )
+    figure.supxlabel(
+        "hollow: published scale · filled: scale from validation · dotted line and bold: Pareto front", fontsize=8
+    )
+    return _titled(figure, sentence), sentence
+
+
+def _label(axis, labels: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write each name to the right of its point; from the top down, names that would touch are moved below."""
+    axis.figure.draw_without_rendering()  # fixes the limits, so that data can be converted to points (1/72 inch)
+    to_points = 72 / axis.figure.dpi
+    line_height, letter, gap = 10.0, 4.6, 7.0
+    taken: list[tuple[float, float, float]] = []
+    for x, y, name, weight in sorted(labels, key=lambda label: -label[1]):
+        left, middle = axis.transData.transform((x, y)) * to_points
+        right, place = left + letter * len(name), middle
+        while any(abs(place - row) < line_height and left < end and start < right for start, end, row in taken):
+            place -= 1.0
+        taken.append((left, right, place))
+        axis.annotate(
+            name, (x, y), (gap, place - middle), textcoords="offset points", va="center", fontsize=8, fontweight=weight,
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5},
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )  # fmt: skip
+
+
+def _titled(figure: Figure, sentence: str) -> Figure:
+    width = int(figure.get_figwidth() * 11)
+    figure.suptitle("\n".join(textwrap.wrap(sentence, width)), fontsize=10, x=0.01, ha="left")
+    return figure

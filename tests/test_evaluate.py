@@ -1,0 +1,169 @@
+"""Accuracies against a loop over single images, summaries by hand, and the choice of lam on known curves."""
+
+import copy
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_suite import PeakSuite, TinySuite
+
+from samerge_edu.evaluate import (
+    LAMS,
+    accuracy,
+    choose_lam,
+    h_score,
+    id_average,
+    provenance,
+    reference,
+    scores,
+    summary,
+)
+
+
+@pytest.fixture(scope="module")
+def suite():
+    return TinySuite()
+
+
+def accuracy_by_loop(suite, theta, task, split, n=None):
+    """One image at a time through a module that really holds theta."""
+    model = copy.deepcopy(suite.tower)
+    model.load_state_dict(theta)
+    images, labels = suite.images(task, split)
+    hits = 0
+    pairs = list(zip(images, labels, strict=True))[:n]
+    with torch.no_grad():
+        for image, label in pairs:
+            z = model(image[None])[0]
+            similarities = [float(z @ head) for head in suite.heads[task]]
+            hits += similarities.index(max(similarities)) == int(label)
+    return 100 * hits / len(pairs)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_scores_equal_a_loop_over_single_images(suite, split):
+    theta = suite.experts["noise"]
+    got = scores(suite, theta, split)
+    assert list(got) == ["ink", "noise", "land", "letters", "flags"]
+    for task in suite.tasks:
+        assert got[task] == pytest.approx(accuracy_by_loop(suite, theta, task, split))
+    assert len(set(got.values())) > 2, "the test cannot tell tasks apart"
+
+
+def test_scores_of_some_tasks_on_some_images(suite):
+    got = scores(suite, suite.theta_0, "val", ["land", "ink"], n=7)
+    assert list(got) == ["land", "ink"]
+    assert got["land"] == pytest.approx(accuracy_by_loop(suite, suite.theta_0, "land", "val", n=7))
+    assert accuracy(suite, suite.theta_0, "land", "val", n=7) == got["land"]
+
+
+def test_evaluation_leaves_model_and_parameters_alone(suite):
+    theta = {k: v.clone() for k, v in suite.experts["ink"].items()}
+    before = copy.deepcopy(suite.tower.state_dict())
+    scores(suite, theta)
+    assert all(torch.equal(theta[k], suite.experts["ink"][k]) for k in theta)
+    assert all(torch.equal(v, before[k]) for k, v in suite.tower.state_dict().items())
+
+
+def test_unknown_task_is_refused_with_those_that_exist(suite):
+    with pytest.raises(ValueError, match=r"unknown task: got 'cars', expected one of ink, noise, land, letters, flags"):
+        accuracy(suite, suite.theta_0, "cars")
+
+
+def test_summary_by_hand(suite):
+    per_task = {"ink": 90.0, "noise": 40.0, "land": 20.0, "letters": 70.0, "flags": 80.0}
+    got = summary(suite, per_task, expert_accuracy={"ink": 100.0, "noise": 80.0, "land": 50.0})
+    assert got == {
+        "id_avg": 50.0,
+        "id_worst": 20.0,
+        "ood_avg": 75.0,
+        "h": pytest.approx(60.0),  # 2 * 50 * 75 / 125
+        "normalised": pytest.approx((90 + 50 + 40) / 3),
+    }
+
+
+@given(st.floats(0, 100), st.floats(0, 100))
+def test_h_lies_between_the_smaller_and_the_mean(a, b):
+    assert min(a, b) - 1e-9 <= h_score(a, b) <= (a + b) / 2 + 1e-9
+    assert h_score(a, b) == h_score(b, a)
+
+
+def test_h_of_nothing_is_zero():
+    assert h_score(0.0, 0.0) == 0.0
+
+
+def test_reference_rows(suite):
+    got = reference(suite)
+    zero_shot, experts = got["zero_shot"], got["experts"]
+    assert zero_shot["per_task"] == scores(suite, suite.theta_0)
+    for task in suite.id_tasks:
+        assert experts["per_task"][task] == pytest.approx(accuracy_by_loop(suite, suite.experts[task], task, "test"))
+    abroad = [accuracy_by_loop(suite, theta, "flags", "test") for theta in suite.experts.values()]
+    assert experts["per_task"]["flags"] == pytest.approx(sum(abroad) / 3)
+    assert experts["normalised"] == pytest.approx(100)
+    assert zero_shot["normalised"] != pytest.approx(100)
+
+
+# ---------------------------------------------------------------------------- choice of lam
+
+
+@pytest.mark.parametrize("peak", range(len(LAMS)))
+def test_the_search_finds_the_best_point_of_the_whole_grid(peak):
+    suite = PeakSuite(best=LAMS[peak])
+    lam, curve = choose_lam(suite, {"w": torch.ones(1)})
+    assert lam == LAMS[peak]
+    assert len(curve) <= 9 < len(LAMS)
+    assert list(curve) == sorted(curve)
+    assert curve[lam] == id_average(suite, {"w": torch.full((1,), lam)}, "val")
+
+
+def test_only_id_tasks_vote():
+    suite = PeakSuite(best=1.0)  # the OOD task is right only at the base: it would vote for the smallest scale
+    assert choose_lam(suite, {"w": torch.ones(1)})[0] == 1.0
+
+
+def test_lam_scales_the_update():
+    assert choose_lam(PeakSuite(best=1.0), {"w": torch.full((1,), 10.0)})[0] == 0.10
+
+
+def test_of_equal_scales_the_smallest_wins():
+    flat = PeakSuite(best=1.0)
+    lam, curve = choose_lam(flat, {"w": torch.zeros(1)})
+    assert set(curve.values()) == {0.0}
+    assert lam == LAMS[0]
+
+
+def test_each_scale_is_tried_once_and_n_limits_the_images():
+    suite = PeakSuite(best=0.42)
+    _, curve = choose_lam(suite, {"w": torch.ones(1)}, n=50)
+    assert len(suite.tried) == len(set(suite.tried)) == len(curve)
+    full = choose_lam(PeakSuite(best=0.42), {"w": torch.ones(1)})[1]
+    assert curve != full
+
+
+@pytest.mark.parametrize("grid", [[], [0.3, 0.1], [0.1, 0.1]])
+def test_bad_grid_is_refused(grid):
+    with pytest.raises(ValueError, match="at least one scale, in increasing order"):
+        choose_lam(PeakSuite(best=1.0), {"w": torch.ones(1)}, grid=grid)
+
+
+def test_own_grid_and_a_grid_of_one():
+    assert choose_lam(PeakSuite(best=1.0), {"w": torch.ones(1)}, grid=[0.7])[0] == 0.7
+    assert choose_lam(PeakSuite(best=5.0), {"w": torch.ones(1)}, grid=[1, 2, 3, 4, 5])[0] == 5
+
+
+def test_a_scale_is_never_chosen_on_test():
+    with pytest.raises(ValueError, match="'test', expected 'val'"):
+        choose_lam(PeakSuite(best=1.0), {"w": torch.ones(1)}, split="test")
+
+
+# ---------------------------------------------------------------------------- provenance
+
+
+def test_provenance_is_json_and_names_the_versions():
+    record = json.loads(json.dumps(provenance()))
+    assert record["torch"] == torch.__version__.split("+")[0] or record["torch"] == torch.__version__
+    assert record["device"] == "cpu"
+    assert {"samerge-edu", "numpy", "python", "command", "commit", "threads"} <= record.keys()

@@ -1,0 +1,162 @@
+"""Figures: what is drawn is the data, and the sentence under a figure says what the data says."""
+
+import itertools
+
+import matplotlib.colors
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.text import Text
+from tiny_suite import TinySuite
+
+from samerge_edu import plots
+
+
+@pytest.fixture(scope="module")
+def suite():
+    return TinySuite()
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    with plt.rc_context():
+        plots.style()
+        yield
+    plt.close("all")
+
+
+def row(method, lam_from, id_avg, ood_avg, h=50.0, lam=1.0):
+    return {"method": method, "lam_from": lam_from, "id_avg": id_avg, "ood_avg": ood_avg, "h": h, "lam": lam}
+
+
+RECORD = {
+    "suite": "tiny",
+    "reference": {"zero_shot": {"id_avg": 40.0, "ood_avg": 80.0}, "experts": {"id_avg": 95.0, "ood_avg": 60.0}},
+    "rows": [
+        row("Low", "paper", 50, 70),
+        row("Low", "validation", 52, 69, h=59.2),
+        row("Wide", "paper", 70, 20),
+        row("Wide", "validation", 60, 75, h=66.7, lam=0.42),
+        row("Home", "paper", 61, 61),
+        row("Home", "validation", 66, 60, h=62.9),
+    ],
+}
+
+
+def points_of(axis):
+    return {tuple(np.round(xy, 6)) for line in axis.lines for xy in line.get_xydata()}
+
+
+def test_scatter_draws_every_row_and_says_which_are_on_the_front():
+    figure, sentence = plots.id_ood(RECORD)
+    axis = figure.axes[0]
+    expected = {(r["id_avg"], r["ood_avg"]) for r in [*RECORD["rows"], *RECORD["reference"].values()]}
+    assert expected <= points_of(axis)
+    assert sentence == (
+        "On tiny, 2 of 3 methods are on the Pareto front (Wide, Home); the best H is 66.7, by Wide at lam = 0.42."
+    )
+    names = [text.get_text() for text in axis.texts]
+    assert sorted(names) == ["Home", "Low", "Wide", "experts (one a task)", "zero-shot"]
+    bold = {text.get_text() for text in axis.texts if text.get_fontweight() == "bold"}
+    assert bold == {"Wide", "Home"}
+    assert sentence.split(";")[0] in figure.get_suptitle().replace("\n", " ")
+
+
+def test_labels_of_equal_points_do_not_cover_each_other():
+    rows = [row(f"Method {i}", kind, 50 + i % 2, 60) for i in range(8) for kind in ("paper", "validation")]
+    figure, _ = plots.id_ood({**RECORD, "rows": rows})
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]  # without the lines to the points
+    for a, b in itertools.combinations(boxes, 2):
+        width = min(a.x1, b.x1) - max(a.x0, b.x0)
+        height = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert width <= 0 or height <= 2, "two labels overlap by more than a hair"
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12))
+def test_pareto_front_is_exactly_what_nobody_beats(points):
+    front = plots.pareto_front(points)
+    for i, (x, y) in enumerate(points):
+        beaten = any((u >= x and v > y) or (u > x and v >= y) for u, v in points)
+        assert (i in front) == (not beaten)
+
+
+def test_bars_have_the_heights_of_the_accuracies(suite):
+    models = {
+        "base": {"ink": 10.0, "noise": 20.0, "land": 33.0, "letters": 90.0, "flags": 80.0},
+        "sum": {"ink": 50.0, "noise": 60.0, "land": 70.0, "letters": 40.0, "flags": 30.0},
+        "other": {"ink": 11.0, "noise": 21.0, "land": 30.0, "letters": 1.0, "flags": 2.0},
+    }
+    figure, sentence = plots.accuracy_bars(suite, models)
+    axis = figure.axes[0]
+    assert sentence == "In-domain average: sum is highest with 60.0 %, other lowest with 20.7 %."
+    for bars, (name, per_task) in zip(axis.containers, models.items(), strict=True):
+        assert bars.get_label() == name
+        assert [bar.get_height() for bar in bars] == list(per_task.values())
+        assert [round(bar.get_x() + bar.get_width() / 2) for bar in bars] == [0, 1, 2, 3, 4]
+    assert len({bars[0].get_hatch() for bars in axis.containers}) == 3, "bars differ by colour alone"
+    assert [t.get_text() for t in axis.get_xticklabels()] == list(suite.tasks)
+
+
+def test_bars_of_one_model(suite):
+    _, sentence = plots.accuracy_bars(suite, {"base": dict.fromkeys(suite.tasks, 25.0)})
+    assert sentence == "In-domain average: base is highest with 25.0 %."
+
+
+def test_contact_sheet_shows_the_images(suite):
+    def web(task, n):
+        return np.full((n, 3, 32, 32), 255 if task == "ink" else 51, dtype=np.uint8)
+
+    figure, sentence = plots.contact_sheet(suite, n=3, web=web)
+    assert sentence == (
+        "The tiny suite: 3 in-domain tasks, in web style and in their own, and 2 out-of-domain tasks that no expert saw."
+    )
+    strips = {ax.texts[0].get_text(): ax.images[0].get_array() for ax in figure.axes if ax.images}
+    assert list(strips) == [
+        *(f"{task}\n{style} style" for task in ("ink", "noise", "land") for style in ("web", "own")),
+        "letters\nout of domain",
+        "flags\nout of domain",
+    ]
+    assert all(strip.shape == (32, 3 * 32, 3) for strip in strips.values())
+    assert strips["ink\nweb style"].min() == 1.0
+    assert strips["noise\nweb style"].max() == pytest.approx(0.2)
+    own = strips["land\nown style"]
+    second = suite.images("land", "test", 3)[0][1].permute(1, 2, 0).numpy()
+    for channel in range(3):  # an increasing map of the picture, the same for every task
+        assert np.corrcoef(own[:, 32:64, channel].ravel(), second[:, :, channel].ravel())[0, 1] > 0.9999
+    shown = np.concatenate([np.asarray(s).ravel() for label, s in strips.items() if "web" not in label])
+    assert shown.min() == 0.0
+    assert shown.max() == 1.0
+
+
+def test_contact_sheet_without_web_style(suite):
+    figure, sentence = plots.contact_sheet(suite, n=2)
+    assert "in their own style" in sentence
+    assert sum(bool(axis.images) for axis in figure.axes) == 5
+
+
+def test_series_differ_without_colour_and_in_grey():
+    cycle = list(plt.rcParams["axes.prop_cycle"])
+    assert len(cycle) == 10
+    assert len({(entry["marker"], str(entry["linestyle"])) for entry in cycle}) == 10
+
+
+def seen_by(colour, deficiency):
+    """What a reader with a full colour-vision deficiency sees (Vienot et al., 1999), linear RGB."""
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
+    lms = to_lms @ linear
+    if deficiency == "protan":
+        lms[0] = 2.02344 * lms[1] - 2.52581 * lms[2]
+    if deficiency == "deutan":
+        lms[1] = 0.494207 * lms[0] + 1.24827 * lms[2]
+    return np.linalg.solve(to_lms, lms)
+
+
+@pytest.mark.parametrize("deficiency", ["none", "protan", "deutan"])
+def test_neighbouring_colours_are_told_apart(deficiency):
+    seen = [seen_by(colour, deficiency) for colour in plots.COLOURS[:6]]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.05

@@ -1,0 +1,90 @@
+"""A suite small enough for any test: a random two-layer ViT, three ID tasks of unequal size, two OOD tasks."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import torch
+from open_clip.transformer import VisionTransformer
+from torch.func import functional_call
+from torch.nn.functional import normalize
+
+
+@dataclass
+class Task:
+    name: str
+    kind: str
+    classes: list[str]
+
+
+class TinySuite:
+    """The protocol of `samerge_edu.suites`, on random numbers; `encoded` counts the images that were encoded."""
+
+    name = "tiny"
+    attention_heads = 2
+    device = torch.device("cpu")
+    id_tasks = ("ink", "noise", "land")
+    ood_tasks = ("letters", "flags")
+    logit_scale = 10.0
+    sizes = {"ink": 2, "noise": 3, "land": 5, "letters": 4, "flags": 3}  # noqa: RUF012 - a constant of the test
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(7)
+
+        def draw(*shape):
+            return torch.randn(*shape, generator=generator)
+
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            self.tower = VisionTransformer(32, 16, width=32, layers=2, heads=2, mlp_ratio=2.0, output_dim=16).eval()
+        self.tasks = {
+            name: Task(name, "id" if i < 3 else "ood", [f"{name} {c}" for c in range(k)])
+            for i, (name, k) in enumerate(self.sizes.items())
+        }
+        self.theta_0 = {k: v.detach().clone() for k, v in self.tower.state_dict().items()}
+        self.experts = {
+            task: {k: v + v.std(correction=0) * draw(*v.shape) for k, v in self.theta_0.items()}
+            for task in self.id_tasks
+        }
+        self.heads = {name: normalize(draw(k, 16), dim=1) for name, k in self.sizes.items()}
+        self.data = {
+            (name, split): (draw(n, 3, 32, 32), torch.randint(0, k, (n,), generator=generator))
+            for name, k in self.sizes.items()
+            for split, n in [("val", 20 + k), ("test", 30 + k)]
+        }
+        self.encoded = 0
+
+    def images(self, task, split, n=None):
+        images, labels = self.data[task, split]
+        return images[:n], labels[:n]
+
+    @torch.inference_mode()
+    def encode(self, theta, images):
+        self.encoded += len(images)
+        return normalize(functional_call(self.tower, dict(theta), (images,)), dim=1)
+
+
+class PeakSuite:
+    """One number w as the model, so that accuracy against lam is a known curve with one peak.
+
+    Image i of a task is right while |ln(w / best)| < its reach; the OOD task is right only for w = 0.
+    """
+
+    name = "peak"
+
+    def __init__(self, best: float, n: int = 200):
+        self.best, self.n = best, n
+        self.theta_0 = {"w": torch.zeros(1)}
+        self.tasks = {"home": SimpleNamespace(kind="id"), "abroad": SimpleNamespace(kind="ood")}
+        self.id_tasks, self.ood_tasks = ["home"], ["abroad"]
+        self.heads = {task: torch.eye(2) for task in self.tasks}
+        self.tried = []
+
+    def images(self, task, split, n=None):
+        reach = torch.linspace(0.01, 4, self.n) if task == "home" else torch.full((self.n,), -1.0)
+        return reach[:n], torch.zeros(self.n, dtype=torch.long)[:n]
+
+    def encode(self, theta, images):
+        w = theta["w"].item()
+        self.tried.append(w)
+        right = (torch.log(torch.tensor(w / self.best)).abs() < images) if w else images < 0
+        return torch.eye(2)[(~right).long()]
