@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -78,13 +77,12 @@ def sa_merging(
     check_finite(tau_hat)
     pruned = [key for key in tau_hat[0] if one_d == "prune" or tau_hat[0][key].ndim >= 2]
     groups = [[key] for key in pruned] if scope == "tensor" else [pruned]
-    share_kept = 1 - Fraction(p).limit_denominator(10**9)  # exact: in floating point 0.8^2 * 100 rounds up to 65
 
     for t in range(1, T + 1):
         S = score(tau_hat)
         for group in groups:
             numel = sum(tau_hat[0][key].numel() for key in group)
-            keep = math.ceil(share_kept**t * numel)
+            keep = math.ceil(round((1 - p) ** t * numel, 6))  # else 0.8^2 * 100 = 64.00000000000001 would be 65
             masks = [_mask(S_n, tau_n, group, keep, n) for n, (S_n, tau_n) in enumerate(zip(S, tau_hat, strict=True))]
             for tau_n, mask in zip(tau_hat, masks, strict=True):  # after all scores of this group were read
                 for key, m in zip(group, mask.split([tau_n[key].numel() for key in group]), strict=True):
