@@ -107,7 +107,7 @@ def draw(
         images, uint8 of shape (n, 3, 32, 32), and labels, int64 of shape (n,): index modulo the number of classes.
 
     Raises:
-        ValueError: unknown task, split or style, a strength outside [0, 1], an index below 0.
+        ValueError: unknown task, split or style, a strength outside [0, 1], an index outside [0, 2**32).
 
     >>> images, labels = draw("digits", "train", range(3))
     >>> images.shape, labels.tolist()
@@ -119,8 +119,8 @@ def draw(
     if not 0 <= strength <= 1:
         raise ValueError(f"got strength {strength}, expected a number in [0, 1]")
     indices = np.asarray(indices, dtype=np.int64)
-    if len(indices) and indices.min() < 0:
-        raise ValueError(f"got index {indices.min()}, expected whole numbers from 0")
+    for index in indices[(indices < 0) | (indices >= 2**32)]:
+        raise ValueError(f"got index {index}, expected whole numbers from 0 to {2**32 - 1}")
 
     labels = indices % len(TASKS[task].classes)
     images = np.empty((len(indices), 3, SIZE, SIZE), dtype=np.uint8)
