@@ -82,7 +82,7 @@ def sa_merging(
         S = score(tau_hat)
         for group in groups:
             numel = sum(tau_hat[0][key].numel() for key in group)
-            keep = math.ceil(round((1 - p) ** t * numel, 6))  # else 0.8^2 * 100 = 64.00000000000001 would be 65
+            keep = math.ceil((1 - p) ** t * numel * (1 - 1e-12))  # else 0.8^2 * 100 = 64.00000000000001 would be 65
             masks = [_mask(S_n, tau_n, group, keep, n) for n, (S_n, tau_n) in enumerate(zip(S, tau_hat, strict=True))]
             for tau_n, mask in zip(tau_hat, masks, strict=True):  # after all scores of this group were read
                 for key, m in zip(group, mask.split([tau_n[key].numel() for key in group]), strict=True):
