@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from samerge_edu.suites.pocket.draw import Frame
+from samerge_edu.suites.pocket.draw import Frame, polygon
 
 FONTS = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic",
@@ -41,23 +41,20 @@ def atlas() -> np.ndarray:
 def distances(text: str, font: str) -> np.ndarray:
     """Signed distance (GRID, GRID) to the outline, centred, with its larger side from -HALF to HALF."""
     file = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{font}.ttf")
-    outline = TextPath((0, 0), text, size=100, prop=FontProperties(fname=file))
-    loops = outline.to_polygons(closed_only=True)
-    a = np.concatenate([loop[:-1] for loop in loops])
-    b = np.concatenate([loop[1:] for loop in loops])
-    low, high = a.min(0), a.max(0)
-    a, b = ((t - (low + high) / 2) * (2 * HALF / (high - low).max()) for t in (a, b))
+    loops = TextPath((0, 0), text, size=100, prop=FontProperties(fname=file)).to_polygons(closed_only=True)
+    points = np.concatenate(loops)
+    middle, side = (points.max(0) + points.min(0)) / 2, (points.max(0) - points.min(0)).max()
 
-    line = np.linspace(-1, 1, GRID)
-    x, y = np.meshgrid(line, line)
-    p, edge = np.stack([x.ravel(), y.ravel()], 1)[:, None] - a, b - a  # (GRID*GRID, edges, 2), (edges, 2)
-    length = np.maximum((edge**2).sum(1), 1e-12)
-    t = np.clip((p * edge).sum(2) / length, 0, 1)
-    nearest = np.sqrt(((p - t[..., None] * edge) ** 2).sum(2).min(1))
-    with np.errstate(divide="ignore", invalid="ignore"):  # level edges cross no level ray
-        crosses = ((p[..., 1] >= 0) != (p[..., 1] >= edge[:, 1])) & (p[..., 0] < p[..., 1] * edge[:, 0] / edge[:, 1])
-    inside = crosses.sum(1) % 2 == 1
-    return np.where(inside, -nearest, nearest).reshape(GRID, GRID).astype(np.float32)
+    x, y = np.meshgrid(*[np.linspace(-1, 1, GRID, dtype=np.float32)] * 2)
+    d = [polygon(Frame(x, y, 1), corners((loop - middle) * (2 * HALF / side))) for loop in loops]
+    inside = np.prod(np.sign(d), axis=0)  # inside an odd number of loops: the hole of an 8 is inside two
+    return inside * np.min(np.abs(d), axis=0)
+
+
+def corners(loop: np.ndarray) -> list[tuple[float, float]]:
+    """The points of a closed loop (k, 2), each once."""
+    repeated = np.isclose(loop, np.roll(loop, 1, axis=0), atol=1e-6).all(1)
+    return [(float(x), float(y)) for x, y in loop[~repeated]]
 
 
 # Digits as a hand would write them: strokes through points in [-1, 1].
