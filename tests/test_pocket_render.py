@@ -108,11 +108,12 @@ def test_the_web_style_is_strength_zero(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_images_have_contrast(name):
-    """No image is one flat colour, whatever the style: every channel's standard deviation is above the grain's."""
+def test_images_have_contrast(name, monkeypatch):
+    """Without the grain no image is flat, whatever the style: half-way styles must not cancel."""
+    monkeypatch.setattr(Draws, "pixels", lambda self, size: np.zeros((len(self.keys), 3, size, size), np.float32))
     for strength in (0.0, 0.5, 1.0):
-        images, _ = draw(name, "val", range(120), strength=strength)
-        assert images.std((2, 3)).max(1).min() > 4
+        images, _ = draw(name, "val", range(200), strength=strength)
+        assert images.std((2, 3)).max(1).min() > 3
 
 
 def test_tables_of_tasks():
@@ -174,13 +175,15 @@ def test_hsv():
 
 def test_every_painter_draws_its_own_label():
     canvas = Canvas(Draws.of("digits", "train", np.arange(3)))
+    canvas.ground(hsv(0, 0, 0.5))
     labels = np.array([1, 0, 1])
-    canvas.each(labels, [lambda part: part.ground(hsv(0, 0, 0.25)), lambda part: part.ground(hsv(0, 0, 0.75))])
+    halve, raise_ = (lambda part, k=k: part.shade(np.full((1, 1, 1), k)) for k in (0.5, 1.5))
+    canvas.each(labels, [halve, raise_])
     np.testing.assert_allclose(canvas.rgb[:, 0, 0, 0], [0.75, 0.25, 0.75])
 
 
 def test_every_glyph_has_ink_in_every_font():
-    """A font without the character would show an empty box or nothing; an 8 has holes and a 1 has not."""
+    """A font without the character would show nothing, or the same box for all."""
     atlas = glyphs.atlas().reshape(len(glyphs.FONTS), len(glyphs.TEXTS), -1)
     ink = (atlas < 0).mean(2)
     assert ink.min() > 0.02
