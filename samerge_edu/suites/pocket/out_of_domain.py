@@ -23,7 +23,7 @@ from samerge_edu.suites.pocket.draw import (
     star,
     stroke,
     two_tones,
-)  # fmt: skip
+)
 
 LETTERS = "ABCEFGHKMRST"
 

@@ -25,7 +25,7 @@ from samerge_edu.suites.pocket.draw import (
     ring,
     stroke,
     waves,
-)  # fmt: skip
+)
 
 # --- land cover: a clear day / haze, false colours, grain -----------------------------------------
 

@@ -30,7 +30,7 @@ from samerge_edu.suites.pocket.draw import (
     two_tones,
     voronoi,
     waves,
-)  # fmt: skip
+)
 
 RED, BLUE, YELLOW = hsv(0.99, 0.88, 0.85), hsv(0.6, 0.85, 0.75), hsv(0.14, 0.9, 0.95)
 
