@@ -187,9 +187,9 @@ def course(
     """The exercises: is every reference accepted, and every typical mistake caught with its own hint?"""
     if not audit:
         raise typer.BadParameter("say what to do: --audit")
-    from .course import audit as run_audit
+    from .course.audit import audit as run_audit
 
-    raise typer.Exit(run_audit())
+    raise typer.Exit(0 if run_audit() else 1)
 
 
 def main() -> None:

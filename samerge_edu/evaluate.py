@@ -16,7 +16,7 @@ import torch
 from .params import Params, add
 
 LAMS = (0.10, 0.13, 0.18, 0.24, 0.32, 0.42, 0.56, 0.75, 1.0, 1.3, 1.8, 2.4, 3.2)
-"""The grid of scales: eight a decade, so that sums (best near 0.3) and means (near 1 or 2) are searched equally finely."""
+"""The grid of scales: eight a decade, as fine for sums (best near 0.3) as for means (best near 1 or 2)."""
 
 
 def accuracy(suite, theta: Params, task: str, split: str = "test", n: int | None = None) -> float:

@@ -111,7 +111,8 @@ def test_contact_sheet_shows_the_images(suite):
 
     figure, sentence = plots.contact_sheet(suite, n=3, web=web)
     assert sentence == (
-        "The tiny suite: 3 in-domain tasks, in web style and in their own, and 2 out-of-domain tasks that no expert saw."
+        "The tiny suite: 3 in-domain tasks, in web style and in their own, "
+        "and 2 out-of-domain tasks that no expert saw."
     )
     strips = {ax.texts[0].get_text(): ax.images[0].get_array() for ax in figure.axes if ax.images}
     assert list(strips) == [
