@@ -1,0 +1,155 @@
+"""Build notebooks/NN_name.ipynb from notebooks/src/NN_name.py: assemble, execute, store the outputs.
+
+    python data_scripts/build_notebooks.py             all lessons
+    python data_scripts/build_notebooks.py 00 01       two of them
+    python data_scripts/build_notebooks.py 01 --record also record the numbers of se.show as bands
+
+A lesson is a percent-format file (notebooks/src/README.md says how to write one). The badge, the setup cell
+and the cells of exercises and quizzes come from one place each, so that no two notebooks can disagree.
+Under a minute for a lesson on two cores; no download.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from samerge_edu import REPOSITORY, TAG  # noqa: E402 - only now is the package of this checkout on the path
+from samerge_edu.course import bank  # noqa: E402
+from samerge_edu.course.start import SETUP  # noqa: E402
+
+NOTEBOOKS = ROOT / "notebooks"
+SECONDS_PER_CELL = 300
+
+
+def assemble(source: Path) -> nbformat.NotebookNode:
+    """The notebook of a lesson, not yet executed."""
+    title, *lesson = jupytext.read(source, fmt="py:percent").cells
+    if title.cell_type != "markdown" or not title.source.startswith("# "):
+        raise ValueError(f"{source.name}: expected a first cell that is text and starts with '# '")
+    heading, _, rest = title.source.partition("\n")
+    cells = [
+        text(f"{heading}\n\n{badge(source.stem)}\n{rest}"),
+        code(SETUP, "setup"),
+        code(f'import torch\n\nlab = se.start("{source.stem[:2]}")', "setup"),
+    ]
+    for cell in lesson:
+        cells += expand(cell)
+    notebook = nbformat.v4.new_notebook(
+        cells=cells,
+        metadata={
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        },
+    )
+    for i, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{i:03d}"  # nbformat's random ids would make every build a change
+    return notebook
+
+
+def badge(stem: str) -> str:
+    """Links that open this very notebook, at the release that it belongs to."""
+    owner_and_name = REPOSITORY.removeprefix("https://github.com/")
+    file = f"notebooks/{stem}.ipynb"
+    colab = f"https://colab.research.google.com/github/{owner_and_name}/blob/{TAG}/{file}"
+    binder = f"https://mybinder.org/v2/gh/{owner_and_name}/{TAG}?urlpath=lab/tree/{file}"
+    return (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
+        f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
+        f"on your computer: `jupyter lab {file}`"
+    )
+
+
+def expand(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """`# EXERCISE 01.2` and `# QUIZ 01.q1` become their cells; any other cell stays."""
+    words = cell.source.split()
+    if cell.cell_type == "code" and words[:2] == ["#", "EXERCISE"]:
+        return exercise_cells(bank.exercise(words[2]))
+    if cell.cell_type == "code" and words[:2] == ["#", "QUIZ"]:
+        return quiz_cells(bank.quiz(words[2]))
+    return [code(cell.source, *cell.metadata.get("tags", []))] if cell.cell_type == "code" else [text(cell.source)]
+
+
+def exercise_cells(exercise: bank.Exercise) -> list[nbformat.NotebookNode]:
+    """Text, stub with its check, hints and solution folded away, settle."""
+    id, name = exercise.id, exercise.name
+    folded = [fold(f"Hint {n} of {len(exercise.hints)}", h) for n, h in enumerate(exercise.hints, start=1)]
+    folded.append(fold("Solution", f"```python\n{exercise.solution_source}\n```"))
+    return [
+        text(
+            f"### Exercise {id}: {exercise.title}\n\n{exercise.goal}\n\n"
+            f"*{exercise.minutes} minutes, difficulty {exercise.difficulty} of 5, importance {exercise.importance} of 5.*"
+        ),
+        code(f'{exercise.stub_source}\n\n\nse.check("{id}", {name})', "exercise"),
+        text("\n\n".join(folded)),
+        code(f'{name} = se.settle("{id}", {name})', "settle"),
+    ]
+
+
+def quiz_cells(quiz: bank.Quiz) -> list[nbformat.NotebookNode]:
+    """The question with a place for the letter, and all feedback folded away."""
+    *others, last = quiz.options
+    letters = f"{', '.join(others)} or {last}"
+    feedback = [f"* {letter}) {option.feedback}" for letter, option in quiz.options.items()]
+    return [
+        code(f'se.quiz("{quiz.id}")\nse.answer("{quiz.id}", "?")  # write {letters} in place of ?', "quiz"),
+        text(fold("Answer", "\n".join([f"**{quiz.right}**", "", *feedback]))),
+    ]
+
+
+def fold(summary: str, content: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
+
+
+def text(source: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_markdown_cell(source.strip())
+
+
+def code(source: str, *tags: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_code_cell(source.strip(), metadata={"tags": list(tags)} if tags else {})
+
+
+def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Run all cells in place, as still pictures; raises CellExecutionError at the first cell that fails."""
+    os.environ["SAMERGE_STATIC"] = "1"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    NotebookClient(
+        notebook,
+        timeout=SECONDS_PER_CELL,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(folder)}},
+    ).execute()
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}  # the interpreter's version would change every build
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lessons", nargs="*", help="numbers such as 00 01; all of them if none is given")
+    parser.add_argument("--record", action="store_true", help="record the numbers of se.show as bands")
+    arguments = parser.parse_args()
+    if arguments.record:
+        os.environ["SAMERGE_RECORD"] = "1"
+    sources = {path.stem[:2]: path for path in sorted((NOTEBOOKS / "src").glob("[0-9][0-9]_*.py"))}
+    if unknown := set(arguments.lessons) - sources.keys():
+        parser.error(f"no lesson {', '.join(sorted(unknown))} in notebooks/src, there are {', '.join(sources)}")
+    for number in arguments.lessons or sources:
+        start, notebook = time.perf_counter(), assemble(sources[number])
+        execute(notebook, NOTEBOOKS)
+        target = NOTEBOOKS / f"{sources[number].stem}.ipynb"
+        nbformat.write(notebook, target)
+        kilobytes = target.stat().st_size / 1000
+        print(f"{target.name}: {len(notebook.cells)} cells, {time.perf_counter() - start:.1f} s, {kilobytes:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

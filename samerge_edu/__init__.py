@@ -1,0 +1,59 @@
+"""samerge_edu: model merging, taught by code short enough to read.
+
+The package in the order of its picture (architecture.md): params -> saliency -> masks -> transforms
+-> merges -> params.add -> evaluate. In a notebook everything a lesson needs hangs on one name:
+
+    import samerge_edu as se
+    lab = se.start("01")
+
+`import samerge_edu` itself loads nothing heavy: each name below is imported when it is first used.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+REPOSITORY = "https://github.com/samerge-edu/samerge_edu"
+TAG = f"v{__version__}"
+
+HOME = {  # public name -> the module it lives in
+    "Params": "params",
+    "LazyParams": "params",
+    "load_params": "params",
+    "save_params": "params",
+    "split_buffers": "params",
+    "task_vectors": "params",
+    "lazy_task_vectors": "params",
+    "add": "params",
+    "flatten": "params",
+    "unflatten": "params",
+    "pipe": "params",
+    "METHODS": "methods",
+    "load_suite": "suites",
+    "start": "course.start",
+    "check": "course.verdicts",
+    "settle": "course.verdicts",
+    "hint": "course.verdicts",
+    "quiz": "course.quizzes",
+    "answer": "course.quizzes",
+    "show": "course.bands",
+    "figure": "figures",
+    "explore": "figures",
+}
+SUBPACKAGES = ("transforms", "merges", "adaptation", "suites", "course")
+__all__ = [*HOME, *SUBPACKAGES]
+
+
+def __getattr__(name: str):
+    """Import on first use (PEP 562); afterwards the name is an ordinary attribute."""
+    if name in HOME:
+        value = getattr(import_module(f"{__name__}.{HOME[name]}"), name)
+    elif name in SUBPACKAGES:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

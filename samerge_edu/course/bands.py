@@ -1,0 +1,60 @@
+"""show: a number beside the band in which it was seen before, so that another machine's last digit is no surprise.
+
+bands.json keeps, for each suite and name, the values that were recorded and where. The band reaches from the
+lowest to the highest of them, widened by `slack` on both sides.
+"""
+
+import json
+import math
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+FILE = Path(__file__).with_name("bands.json")
+USUALLY = "an earlier cell was changed or run out of order, or another suite or seed is in use: restart and run all"
+
+
+def show(
+    name: str, value: float, what: str, unit: str = "%", digits: int = 1, slack: float = 1.0, outlier: str = USUALLY
+):
+    """Print `what = value unit` and whether it lies in the band recorded under `name`, such as "01.zero_shot".
+
+    `digits` is how many decimals the lesson needs; `slack` widens the band on both sides, in the unit of the
+    value: large enough for another CPU or GPU, small enough that a real change shows. `outlier` says what a
+    value outside usually means. With SAMERGE_RECORD=1 (build_notebooks.py --record) the value is recorded.
+    """
+    value = float(value)
+    key = f"{_suite()}/{name}"
+    if os.environ.get("SAMERGE_RECORD") == "1":
+        _record(key, value)
+    recorded = [entry["value"] for entry in _read().get(key, [])]
+    amount = f"{value:.{digits}f}{unit and ' ' + unit}"
+    if not recorded:
+        print(f"{what} = {amount} (no band recorded for {key})")
+        return
+    low, high = min(recorded) - slack, max(recorded) + slack
+    inside = math.isfinite(value) and low <= value <= high
+    band = f"expected {low:.{digits}f} to {high:.{digits}f}"
+    print(f"{what} = {amount} ({band}: {'inside' if inside else 'OUTSIDE'})")
+    if not inside:
+        print(f"  outside usually means: {outlier}")
+
+
+def _suite() -> str:
+    return os.environ.get("SAMERGE_SUITE") or "pocket"
+
+
+def _read() -> dict[str, list[dict]]:
+    return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+
+
+def _record(key: str, value: float) -> None:
+    """Add the value, in place of an earlier one from the same kind of machine and version of torch."""
+    where = {"machine": platform.machine(), "torch": torch.__version__.partition("+")[0]}
+    where["device"] = os.environ.get("SAMERGE_DEVICE") or "cpu"
+    bands = _read()
+    others = [entry for entry in bands.get(key, []) if {k: entry[k] for k in where} != where]
+    bands[key] = [*others, {"value": round(value, 4), **where}]
+    FILE.write_text(json.dumps(dict(sorted(bands.items())), indent=1) + "\n", encoding="utf-8")

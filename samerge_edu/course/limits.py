@@ -1,0 +1,175 @@
+"""Run a learner's function so that it can neither hang the kernel nor eat the memory.
+
+On Linux (and so on Colab and Binder) the work is done in a forked child: it sees everything the learner
+defined, is killed when its time is over, cannot allocate more than its share, and answers in lines of JSON.
+Elsewhere fork is unsafe or missing, so a thread does the work and is told to stop from outside; that
+reaches every Python loop, but not a single library call that takes for ever: such a thread is left behind.
+"""
+
+import contextlib
+import ctypes
+import gc
+import io
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import torch
+
+CAN_FORK = sys.platform.startswith("linux")
+MEGABYTES = 2048  # that a check may allocate beyond what the kernel holds already
+OUT_OF_MEMORY = f"stopped: it asked for more than {MEGABYTES} MB"
+PRINTED = 300  # characters of the learner's own prints that are passed on
+
+Job = Callable[[Callable[[str], None]], dict]
+"""A job gets `report`, to say what it is about to try, and returns a dictionary that JSON can hold."""
+
+
+class CannotFork(Exception):
+    """torch refuses autograd in a child whose parent has used it on a GPU: the job needs the thread."""
+
+
+def run_limited(job: Job, seconds: float = 10.0, megabytes: int = MEGABYTES) -> dict:
+    """job's result with the key "printed" added, or {"stopped": "time" | "memory" | "crash", "trying": ...}.
+
+    `seconds` is wall-clock time; `megabytes` is the memory that the job may take.
+    """
+    if CAN_FORK:
+        with contextlib.suppress(CannotFork, OSError):  # OSError: no room for another process
+            return _in_a_child(job, seconds, megabytes)
+    return _in_a_thread(job, seconds, megabytes)
+
+
+# ---------------------------------------------------------------------------- a forked child
+
+
+def _in_a_child(job: Job, seconds: float, megabytes: int) -> dict:
+    read_end, write_end = os.pipe()
+    sys.stdout.flush()
+    with warnings.catch_warnings():  # Python 3.12 warns of fork beside threads; the child uses none of them
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        _answer(job, write_end, megabytes)  # never returns
+    os.close(write_end)
+    try:
+        lines, in_time = _read_lines(read_end, seconds)
+    finally:  # also when the learner interrupts the kernel
+        os.close(read_end)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    result = lines[-1] if lines else {}
+    if "trying" not in result and result:
+        if result.get("stopped") == "fork":
+            raise CannotFork
+        return result
+    return {"stopped": "crash" if in_time else "time", "trying": result.get("trying", "")}
+
+
+def _answer(job: Job, write_end: int, megabytes: int) -> None:
+    """The child's whole life: limits, job, one line of JSON for each step, exit."""
+    try:
+        gc.freeze()  # nothing of the kernel's (sockets, files) may be finalised here
+        torch.set_num_threads(1)  # torch's thread pool does not survive a fork: with two threads it hangs
+        printed = io.StringIO()
+        with (
+            open(write_end, "w", encoding="utf-8") as pipe,
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+        ):
+
+            def send(message: dict) -> None:
+                pipe.write(json.dumps(message) + "\n")
+                pipe.flush()
+
+            with _memory_limit(megabytes):
+                try:
+                    result = job(lambda trying: send({"trying": trying}))
+                except CannotFork:
+                    result = {"stopped": "fork"}
+            send({**result, "printed": printed.getvalue()[:PRINTED]})
+    finally:
+        os._exit(0)  # no clean-up of what belongs to the parent
+
+
+@contextlib.contextmanager
+def _memory_limit(megabytes: int):
+    import resource  # not on Windows
+
+    held = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = held + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))  # room again, to report what happened
+
+
+def _read_lines(read_end: int, seconds: float) -> tuple[list[dict], bool]:
+    """Everything the child wrote, and whether it came to its end within the time."""
+    deadline, text = time.monotonic() + seconds, b""
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([read_end], [], [], left)[0]:
+            chunk = os.read(read_end, 65536)
+            if not chunk:  # the child has closed its end
+                return _parsed(text), True
+            text += chunk
+    return _parsed(text), False
+
+
+def _parsed(text: bytes) -> list[dict]:
+    complete = text.decode("utf-8", errors="replace").split("\n")[:-1]
+    return [json.loads(line) for line in complete]
+
+
+# ---------------------------------------------------------------------------- a thread, where fork is missing
+
+
+class Stopped(BaseException):
+    """Thrown into the learner's thread. Not an Exception, so that `except Exception: pass` does not eat it."""
+
+
+def _in_a_thread(job: Job, seconds: float, megabytes: int) -> dict:
+    trying, results, printed = [""], [], io.StringIO()
+
+    def work() -> None:
+        with contextlib.suppress(Stopped):
+            results.append(job(trying.append))
+
+    this_process = psutil.Process()
+    held = this_process.memory_info().rss
+    deadline, why = time.monotonic() + seconds, None
+    worker = threading.Thread(target=work, daemon=True)
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        worker.start()
+        try:
+            while worker.is_alive():
+                worker.join(0.02)
+                if why is None and time.monotonic() > deadline:
+                    why = "time"
+                elif why is None and this_process.memory_info().rss - held > megabytes * 2**20:
+                    why = "memory"
+                if why is not None:
+                    _throw_stopped_into(worker)
+                    if time.monotonic() > deadline + 2:  # inside one endless library call: leave it behind
+                        break
+        except KeyboardInterrupt:
+            _throw_stopped_into(worker)
+            raise
+    if why is None and results:
+        return {**results[0], "printed": printed.getvalue()[:PRINTED]}
+    return {"stopped": why or "crash", "trying": trying[-1]}
+
+
+def _throw_stopped_into(thread: threading.Thread) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Stopped))

@@ -1,0 +1,104 @@
+"""check, settle, hint: what a learner calls. They print, and never raise."""
+
+from collections.abc import Callable
+
+from .bank import exercise
+from .examine import examine
+from .exercise import Exercise
+from .limits import OUT_OF_MEMORY, run_limited
+
+_last: dict[str, tuple[Callable, dict]] = {}  # exercise -> the function checked last, and its verdict
+_hints_given: dict[str, int] = {}
+
+
+def check(id: str, function: Callable) -> None:
+    """Print whether `function` keeps the laws of exercise `id`: TODO, PASS, NOT YET or ERROR.
+
+    Public checks: every law is in samerge_edu/course/bank, nothing is hidden. A function that takes longer
+    than the exercise allows (10 s of wall-clock time, unless it says otherwise) or that asks for more than
+    2048 MB is stopped, and the kernel lives on.
+    """
+    try:
+        print(in_words(exercise(id), verdict_on(id, function)))
+    except Exception as e:  # a check that breaks must not break the notebook; it says that it is to blame
+        print(f"{id}  ERROR  the check itself could not run. {type(e).__name__}: {e}")
+
+
+def settle(id: str, function: Callable) -> Callable:
+    """`function` if it passes its check, else the reference, and a line that says which. Never raises."""
+    try:
+        if not (_last.get(id) and _last[id][0] is function):
+            verdict_on(id, function)
+        verdict = _last[id][1]["verdict"]
+        if verdict == "PASS":
+            print(f"{id}  your {exercise(id).name} is used from here on")
+            return function
+        print(f"{id}  the reference {exercise(id).name} is used from here on (yours: {verdict})")
+        return exercise(id).reference
+    except Exception as e:
+        print(f"{id}  ERROR  nothing was settled. {type(e).__name__}: {e}")
+        return function
+
+
+def hint(id: str) -> None:
+    """Print the next hint of an exercise, from cheap to dear."""
+    try:
+        hints = exercise(id).hints
+    except KeyError as e:
+        print(f"{id}  ERROR  {e.args[0]}")
+        return
+    given = _hints_given.get(id, 0)
+    if given == len(hints):
+        print(f"{id}  that was the last hint; the solution is folded below the exercise")
+        return
+    _hints_given[id] = given + 1
+    print(f"{id}  hint {given + 1} of {len(hints)}: {hints[given]}")
+
+
+def verdict_on(id: str, function: Callable) -> dict:
+    """Examine a function within its limits and remember the verdict."""
+    task = exercise(id)
+    if callable(function):
+        verdict = run_limited(lambda report: examine(task, function, report), task.seconds)
+    else:
+        error = f"got {type(function).__name__}, expected your function {task.name}"
+        verdict = {"verdict": "ERROR", "error": error}
+    if "stopped" in verdict:
+        verdict = {"verdict": "ERROR", "error": why_stopped(verdict["stopped"], task), "law": verdict["trying"]}
+    _last[id] = (function, verdict)
+    return verdict
+
+
+def why_stopped(reason: str, task: Exercise) -> str:
+    return {
+        "time": f"stopped after {task.seconds:g} s: does a loop never end?",
+        "memory": OUT_OF_MEMORY,
+        "crash": "stopped: it crashed Python; your notebook is safe",
+    }[reason]
+
+
+def in_words(task: Exercise, verdict: dict) -> str:
+    """The lines that `check` prints."""
+    kind, counts = verdict["verdict"], f"{verdict.get('passed')}/{verdict.get('total')} public checks"
+    if kind == "PASS":
+        lines = [f"{task.id}  PASS  {counts}"]
+    elif kind == "TODO":
+        lines = [f"{task.id}  TODO  write {task.name} in place of `raise NotImplementedError`, and run this cell again"]
+    elif kind == "ERROR":
+        lines = [f"{task.id}  ERROR  {verdict['error']}"]
+    else:
+        lines = [f"{task.id}  NOT YET  {counts}"]
+    for label, key in (
+        ("law", "law"),
+        ("case", "case"),
+        ("at", "where"),
+        ("expected", "expected"),
+        ("got", "got"),
+        ("hint", "hint"),
+    ):
+        if verdict.get(key):
+            lines.append(f"  {label:<9} {verdict[key]}")
+    if verdict.get("printed"):
+        printed = verdict["printed"].strip().splitlines()[:5]
+        lines += [f"  {'printed':<9} {line}" for line in printed]
+    return "\n".join(lines)
