@@ -82,12 +82,10 @@ def exercise_cells(exercise: bank.Exercise) -> list[nbformat.NotebookNode]:
     """Text, stub with its check, hints and solution folded away, settle."""
     id, name = exercise.id, exercise.name
     folded = [fold(f"Hint {n} of {len(exercise.hints)}", h) for n, h in enumerate(exercise.hints, start=1)]
+    effort = f"{exercise.minutes} minutes, difficulty {exercise.difficulty} of 5, importance {exercise.importance} of 5"
     folded.append(fold("Solution", f"```python\n{exercise.solution_source}\n```"))
     return [
-        text(
-            f"### Exercise {id}: {exercise.title}\n\n{exercise.goal}\n\n"
-            f"*{exercise.minutes} minutes, difficulty {exercise.difficulty} of 5, importance {exercise.importance} of 5.*"
-        ),
+        text(f"### Exercise {id}: {exercise.title}\n\n{exercise.goal}\n\n*{effort}.*"),
         code(f'{exercise.stub_source}\n\n\nse.check("{id}", {name})', "exercise"),
         text("\n\n".join(folded)),
         code(f'{name} = se.settle("{id}", {name})', "settle"),

@@ -9,6 +9,7 @@ Used by the pre-commit hook and by tests/test_notebooks_hygiene.py.
 import json
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +67,7 @@ def about_headings(cells: list[dict]) -> list[str]:
     found = (
         [] if levels[:1] == [1] and levels.count(1) == 1 else ["expected one heading of level 1, the title, at the top"]
     )
-    for above, below in zip(levels, levels[1:], strict=False):
+    for above, below in pairwise(levels):
         if below > above + 1:
             found.append(f"a heading of level {below} follows one of level {above}")
     return found

@@ -24,27 +24,29 @@ def figure(fig: Figure, sentence: str) -> None:
 
 
 def explore(
-    draw: Callable[..., Figure],
+    draw: Callable[..., Figure | tuple[Figure, str]],
     presets: Sequence[Mapping],
-    says: Callable[..., str],
+    says: Callable[..., str] | None = None,
     **sliders: tuple | list | bool,
 ) -> None:
     """First a still picture for each preset with its sentence; then, if the notebook is live, sliders.
 
-    draw(**values) returns a figure, whose title states the reading; says(**values) returns the sentence,
-    computed from the same data. `presets` is a list of dictionaries of values. A slider is a tuple
-    (low, high, step), a list of choices, or a bool. SAMERGE_STATIC=1 leaves the sliders out: tests and
-    builds use it, because a stored widget cannot be seen when the notebook is opened again.
+    draw(**values) returns a figure whose title states the reading, and says(**values) the sentence, computed
+    from the same data; or draw returns both, as the functions of samerge_edu.plots do, and `says` is left out.
+    `presets` is a list of dictionaries of values. A slider is a tuple (low, high, step), a list of choices, or
+    a bool. SAMERGE_STATIC=1 leaves the sliders out: tests and builds use it, because a stored widget cannot
+    be seen when the notebook is opened again.
 
-        se.explore(draw, presets=[{"lam": 0.3}, {"lam": 1.0}], says=says, lam=(0, 1, 0.05))
+        se.explore(draw, presets=[{"lam": 0.3}, {"lam": 1.0}], says=says, lam=(0.0, 1.0, 0.05))
     """
     if not presets:
         raise ValueError("presets: got none, expected at least one dictionary of values")
     for values in presets:
         if values.keys() != sliders.keys():
             raise ValueError(f"presets: got {sorted(values)}, expected a value for each of {sorted(sliders)}")
-    sentences = [says(**values) for values in presets]
-    _show_png(_png(_side_by_side([_pixels(draw(**values)) for values in presets])), " ".join(sentences))
+    stills = [_drawn(draw, says, values) for values in presets]
+    sentences = [sentence for _, sentence in stills]
+    _show_png(_png(_side_by_side([pixels for pixels, _ in stills])), " ".join(sentences))
     print("\n".join(sentences))
     if is_live():
         display(controls(draw, presets[0], says, sliders))
@@ -55,7 +57,7 @@ def is_live() -> bool:
     return hasattr(get_ipython(), "kernel") and os.environ.get("SAMERGE_STATIC") != "1"
 
 
-def controls(draw: Callable, values: Mapping, says: Callable, sliders: Mapping) -> ipywidgets.VBox:
+def controls(draw: Callable, values: Mapping, says: Callable | None, sliders: Mapping) -> ipywidgets.VBox:
     """Core widgets only (they work on ipywidgets 7.7 and 8, and on Colab): sliders, a picture, its sentence.
 
     The picture is an Image widget that `observe` redraws: no `interact` and no Output widget, which leave
@@ -66,10 +68,9 @@ def controls(draw: Callable, values: Mapping, says: Callable, sliders: Mapping) 
     reading = ipywidgets.HTML()
 
     def redraw(change=None) -> None:
-        chosen = {name: box.value for name, box in boxes.items()}
         try:
-            picture.value = _png(_pixels(draw(**chosen)))
-            reading.value = html.escape(says(**chosen))
+            pixels, sentence = _drawn(draw, says, {name: box.value for name, box in boxes.items()})
+            picture.value, reading.value = _png(pixels), html.escape(sentence)
         except Exception as e:  # an error inside a callback would go to a log that nobody reads
             reading.value = html.escape(f"This setting cannot be drawn. {type(e).__name__}: {e}")
 
@@ -91,6 +92,14 @@ def _control(name: str, spec: tuple | list | bool, value):
 
 
 # ---------------------------------------------------------------------------- pictures as bytes
+
+
+def _drawn(draw: Callable, says: Callable | None, values: Mapping) -> tuple[np.ndarray, str]:
+    """Picture and sentence for one setting."""
+    if says is None:
+        fig, sentence = draw(**values)
+        return _pixels(fig), sentence
+    return _pixels(draw(**values)), says(**values)
 
 
 def _pixels(fig: Figure) -> np.ndarray:

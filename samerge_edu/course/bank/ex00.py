@@ -15,7 +15,7 @@ zero_shot = Exercise(
     importance=4,
     hints=[
         "A cosine compares directions: what has to happen to long and short caption vectors first?",
-        "`images @ captions.T` is an (n, C) table: one row for each image. Along which side do you look for the largest?",
+        "`images @ captions.T` is an (n, C) table: one row for each image. Along which side is the largest?",
         "Divide captions by `captions.norm(dim=1, keepdim=True)`, multiply, then `.argmax(dim=1)`.",
     ],
 )
