@@ -13,17 +13,15 @@ from ..params import Params, check_finite, check_same_structure, stacked, struct
 Scope = Literal["blocks", "matrices"]
 
 
-def wudi(
-    taus: Sequence[Params], *, steps: int = 300, lr: float = 1e-5, scope: Scope = "blocks"
-) -> dict[str, Tensor]:
+def wudi(taus: Sequence[Params], *, steps: int = 300, lr: float = 1e-5, scope: Scope = "blocks") -> dict[str, Tensor]:
     """Find the update that disturbs each expert least, where the rows of tau_n stand in for the expert's inputs.
 
     A linear layer's gradient is a sum of (error) x (input)^T, so the rows of tau_n (out, in) span
     approximately the inputs that expert n was trained on. For each matrix, Adam minimises
-        L(tau_m) = sum_n || (tau_m - tau_n) tau_n^T ||_F^2 / || tau_n ||_F^2,    from tau_m = sum_n tau_n
+        L(tau_m) = sum_n ||(tau_m - tau_n) tau_n^T||_F^2 / ||tau_n||_F^2     from tau_m = tau_sum = sum_n tau_n
     which is quadratic in tau_m, so no automatic differentiation is needed:
-        grad L = 2 (tau_m C - B)        C = sum_n C_n, (in, in)      C_n = tau_n^T tau_n / ||tau_n||_F^2
-                                        B = sum_n tau_n C_n, (out, in)
+        grad L = 2 sum_n (tau_m - tau_n) C_n                           C_n = tau_n^T tau_n / ||tau_n||_F^2, (in, in)
+               = 2 (D + (tau_m - tau_sum) C)    C = sum_n C_n, D = sum_n (tau_sum - tau_n) C_n: once, not each step
 
     Args:
         taus: N >= 1 task vectors; may be lazy, one tensor of every expert is in memory at a time.
@@ -47,11 +45,11 @@ def wudi(
         raise ValueError(f"got steps={steps}, lr={lr}, expected steps >= 0 and lr > 0")
 
     def descend(tau: Tensor) -> Tensor:
-        C, B = _normal_equations(tau)
-        tau_m = torch.nn.Parameter(tau.sum(dim=0))
+        tau_sum, C, D = _quadratic(tau)
+        tau_m = torch.nn.Parameter(tau_sum.clone())
         adam = torch.optim.Adam([tau_m], lr=lr)
         for _ in range(steps):
-            tau_m.grad = 2 * (tau_m.detach() @ C - B)
+            tau_m.grad = 2 * (D + (tau_m.detach() - tau_sum) @ C)
             adam.step()
         return tau_m.detach()
 
@@ -61,17 +59,18 @@ def wudi(
 def wudi_flow(taus: Sequence[Params], *, time: float = math.inf, scope: Scope = "blocks") -> dict[str, Tensor]:
     """WUDI without iterations: where gradient flow on the same objective stands after `time`.
 
-    With C = Q diag(c) Q^T, gradient descent in infinitely small steps, d tau_m / d time = -(tau_m C - B), is
-        tau_m(time) Q = (tau_m(0) Q) exp(-time c) + (B Q) (1 - exp(-time c)) / c,     tau_m(0) = sum_n tau_n
-    time = 0 is task arithmetic, time = inf the exact optimum B C^+ (the least-squares solution). A direction is
-    learned by time 1 / c: early the strong, shared ones, late the weak ones, where the experts hold mostly
-    noise. To stop early is to filter the spectrum: the optimum is not what Adam's 300 steps reach, nor
-    what is best. C has trace N whatever the size of the weights, so `time`, unlike `lr`, has no unit.
+    With C = Q diag(c) Q^T and D as in `wudi`, gradient descent in infinitely small steps,
+        d tau_m / d time = -(D + (tau_m - tau_sum) C),     has reached
+        tau_m = tau_sum - D Q diag( (1 - exp(-time c)) / c ) Q^T                        (out, in)
+    time = 0 is task arithmetic, time = inf the exact optimum tau_sum - D C^+ (least squares). A direction is
+    learned by about time 1 / c: early the strong ones, late the weak ones. Wei et al. (2026, arXiv:2606.07289)
+    report that the optimum does worse than Adam stopped after some hundred steps, because the weak directions
+    are mostly noise; they cut this same exponential filter to its leading directions (SWUDI). So the end of
+    the flow is not what `wudi` computes. C has trace N whatever the size of the weights: `time` has no unit.
 
     Args: `taus`, `scope` as in `wudi`; `time` >= 0.
     Returns tau_m in the task vectors' dtype, solved in float64.
     Raises ValueError for a negative time, and as `wudi`.
-    Wei et al. (2026, arXiv:2606.07289) make this exponential filter, cut to its leading directions, a method (SWUDI).
 
     >>> a, b = {"w": torch.tensor([[2.0, 0.0]])}, {"w": torch.tensor([[1.0, 1.0]])}
     >>> wudi_flow([a, b], time=0, scope="matrices")["w"]
@@ -83,22 +82,21 @@ def wudi_flow(taus: Sequence[Params], *, time: float = math.inf, scope: Scope = 
         raise ValueError(f"time: got {time}, expected a number >= 0 (inf is the optimum)")
 
     def solve(tau: Tensor) -> Tensor:
-        C, B = _normal_equations(tau.double())
+        tau_sum, C, D = _quadratic(tau.double())
         c, Q = torch.linalg.eigh(C)
-        c = c.where(c > 1e-12 * c[-1:], 1.0)  # directions that no expert has: B and the sum are 0 there
-        learned = -torch.expm1(-time * c)  # 1 - exp(-time c): the share of the way from the sum to the optimum
-        start, optimum = tau.double().sum(dim=0) @ Q, (B @ Q) / c
-        return (start + learned * (optimum - start)) @ Q.mT
+        c = c.where(c > 1e-12 * c[-1:], 1.0)  # directions that no expert has: there D Q is 0
+        return tau_sum + D @ Q * (torch.expm1(-time * c) / c) @ Q.mT
 
     return _each_matrix(taus, solve, scope)
 
 
-def _normal_equations(tau: Tensor) -> tuple[Tensor, Tensor]:
-    """C (in, in) and B (out, in) of the quadratic, from the stacked (N, out, in)."""
-    weight = tau.square().sum(dim=(1, 2)).reciprocal().nan_to_num(posinf=0)[:, None, None]  # 1 / ||tau_n||^2
-    C = (weight.sqrt() * tau).flatten(0, 1)
-    B = sum(w * torch.linalg.multi_dot([t, t.mT, t]) for w, t in zip(weight, tau, strict=True))
-    return C.mT @ C, B
+def _quadratic(tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """tau_sum (out, in), C (in, in) and D (out, in) of the objective, from the stacked (N, out, in)."""
+    tau_sum = tau.sum(dim=0)
+    weight = tau.square().sum(dim=(1, 2)).reciprocal().nan_to_num(posinf=0)  # 1 / ||tau_n||_F^2, or 0
+    rows = (weight.sqrt()[:, None, None] * tau).flatten(0, 1)
+    D = sum(w * torch.linalg.multi_dot([tau_sum - t, t.mT, t]) for w, t in zip(weight, tau, strict=True))
+    return tau_sum, rows.mT @ rows, D
 
 
 def _each_matrix(taus: Sequence[Params], merge: Callable[[Tensor], Tensor], scope: Scope) -> dict[str, Tensor]:
