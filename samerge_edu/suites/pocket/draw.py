@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import cos, sin
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Frame:
     def place(self, x=0.0, y=0.0, scale=1.0, angle=0.0, slant=0.0, mirror=1.0) -> Frame:
         """The frame of an object moved to (x, y), enlarged, turned anticlockwise, slanted, and mirrored by -1."""
         dx, dy = (self.x - x) / scale, (self.y - y) / scale
+        angle = np.asarray(angle, dtype=np.float32)  # cos of a Python float would make everything float64
         c, s = np.cos(angle), np.sin(angle)
         u, v = c * dx + s * dy, c * dy - s * dx
         return Frame((u - slant * v) * mirror, v, self.pixels * scale)
@@ -113,12 +115,12 @@ def polygon(f: Frame, points):
 def convex(f: Frame, sides: int, r, angle=0.0):
     """A regular polygon with this apothem; angle 0 puts a side at the right."""
     directions = [angle + TURN * k / sides for k in range(sides)]
-    return np.maximum.reduce([f.x * np.cos(a) + f.y * np.sin(a) for a in directions]) - r
+    return np.maximum.reduce([f.x * cos(a) + f.y * sin(a) for a in directions]) - r
 
 
 def star(f: Frame, r, spikes=5):
     corners = [((r if k % 2 == 0 else 0.45 * r), np.pi / 2 + np.pi * k / spikes) for k in range(2 * spikes)]
-    return polygon(f, [(float(q * np.cos(a)), float(q * np.sin(a))) for q, a in corners])
+    return polygon(f, [(q * cos(a), q * sin(a)) for q, a in corners])
 
 
 def arrow(f: Frame, length=0.6, width=0.22):

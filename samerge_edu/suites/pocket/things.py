@@ -172,7 +172,7 @@ def roundabout_ahead(c):
     for k in range(3):
         f = c.frame.place(angle=TURN * k / 3)
         gap = np.maximum(ring(f, 0.5, 0.17), -f.y + 0.1 * f.x)  # half of the ring
-        third = np.maximum(gap, f.x * np.cos(0.6) - 0.42)
+        third = np.maximum(gap, 0.825 * f.x - 0.42)
         head = polygon(f, [(-0.78, 0.12), (-0.2, 0.12), (-0.5, -0.24)])
         c.paint(WHITE, f.cover(np.minimum(np.maximum(third, f.x + f.y * 0.2), head)))
 
