@@ -169,7 +169,7 @@ def check_activation(tower: nn.Module, weights: str, where: str) -> None:
     """
     if activation(tower) != weights:
         raise ValueError(
-            f"{where}: got weights trained with '{weights}', expected '{activation(tower)}', which this model computes; "
+            f"{where}: got weights trained with '{weights}', expected '{activation(tower)}', as this model computes; "
             "OpenAI's CLIP needs the architecture 'ViT-B-32-quickgelu', not 'ViT-B-32'"
         )
 
@@ -179,7 +179,7 @@ def check_activation(tower: nn.Module, weights: str, where: str) -> None:
 
 @torch.no_grad()
 def zero_shot_head(model: CLIP, tokenizer, classes: Sequence[str], templates: Sequence[str], batch: int = 64) -> Tensor:
-    """Class heads from captions (Radford et al., 2021, arXiv:2103.00020, section 3.1.4): (classes, dim), rows of norm 1.
+    """Class heads from captions (Radford et al., 2021, arXiv:2103.00020, 3.1.4): (classes, dim), rows of norm 1.
 
         w_c = normalise( mean over templates t of normalise( text(t with c in it) ) )
 

@@ -130,7 +130,7 @@ def test_a_whole_clip_model_gives_its_image_tower():
     assert set(from_hf(whole)) == set(dict(build_clip(TINY).visual.state_dict()))
     clip = build_clip(TINY)
     assert set(image_tower(clip.state_dict())) == set(clip.visual.state_dict())
-    with pytest.raises(ValueError, match="expected keys that start with 'visual.'"):
+    with pytest.raises(ValueError, match="expected keys that start with 'visual"):
         image_tower(clip.visual.state_dict())
 
 
@@ -146,7 +146,7 @@ def test_nothing_is_skipped_in_silence():
         ValueError, match=r"missing key 'vision_model.encoder.layers.1.self_attn.k_proj.bias' \(1 missing"
     ):
         from_hf(hf)
-    with pytest.raises(ValueError, match="unknown key 'classifier.weight'"):
+    with pytest.raises(ValueError, match="unknown key 'classifier"):
         from_hf({**hf_vision(TINY).state_dict(), "classifier.weight": torch.ones(2)})
     tower = dict(build_clip(TINY).visual.state_dict())
     with pytest.raises(ValueError, match=r"unknown key 'attn_pool.query'"):

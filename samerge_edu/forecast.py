@@ -1,0 +1,82 @@
+"""Will it fit? Memory predicted before anything is loaded, against what is free, and the plan that fits.
+
+everything in memory     (N + 2) * model        base, N experts, the result
+half precision           the same, at 16 bits
+one tensor at a time     (N + 2) * largest tensor: constant in the number of layers
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .params import Params, structure
+
+ROOM = 0.8
+"""The share of what is free that a plan may use: the rest is for activations and for everybody else."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a merge needs and what there is, in bytes. `plan` is None where nothing fits."""
+
+    needs: dict[str, int]
+    free: int | None
+    device: str
+    plan: str | None
+
+    def __str__(self) -> str:
+        gib = "unknown" if self.free is None else f"{self.free / 2**30:.2f} GiB"
+        lines = [f"{name:<22}{needed / 2**30:8.2f} GiB" for name, needed in self.needs.items()]
+        return "\n".join([*lines, f"{'free on ' + self.device:<22}{gib:>12}", f"plan: {self.plan or 'does not fit'}"])
+
+
+def forecast(
+    models: Sequence[Params], per_tensor: bool, device: str | torch.device = "cpu", copies: int = 1
+) -> Forecast:
+    """Predict the memory of merging `models` (the base and N experts), and choose the first plan that fits.
+
+    Nothing is read but names, shapes and dtypes. A method that works tensor by tensor can stream; a global one
+    (`per_tensor=False`) cannot, and needs `copies` (N, d) matrices of task vectors in float32 at its peak.
+    """
+    spec = structure(models[0])
+    numel = {k: torch.Size(shape).numel() for k, (shape, _) in spec.items()}
+    n, entries, largest = len(models), sum(numel.values()), max(numel.values())
+    whole = (n + 1) * entries + (0 if per_tensor else copies * (n - 1) * entries)
+    needs = {"everything in memory": 4 * whole}
+    if per_tensor:
+        needs |= {"half precision": 2 * whole, "one tensor at a time": 4 * (n + 1) * largest}
+    free = free_memory(device)
+    fits = (name for name, needed in needs.items() if free is None or needed <= ROOM * free)
+    return Forecast(needs, free, str(device), next(fits, None))
+
+
+def check_fits(needed: int, what: str, device: str | torch.device = "cpu", advice: str = "") -> None:
+    """Raise MemoryError, with the numbers, if `needed` bytes would not fit: better than being killed half-way."""
+    free = free_memory(device)
+    if free is not None and needed > ROOM * free:
+        raise MemoryError(
+            f"{what} needs {needed / 2**30:.2f} GiB, {device} has {free / 2**30:.2f} GiB free "
+            f"({ROOM:.0%} of it may be used){'; ' + advice if advice else ''}"
+        )
+
+
+def free_memory(device: str | torch.device = "cpu") -> int | None:
+    """Bytes that can still be taken on a device: the GPU's own count, or the machine's within its container.
+
+    None where the system does not say (macOS and Windows have no way in the standard library).
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo, limit, used = (
+        Path(p) for p in ("/proc/meminfo", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
+    )
+    if not meminfo.is_file():
+        return None
+    lines = dict(line.split(":") for line in meminfo.read_text(encoding="utf-8").splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    if limit.is_file() and (most := limit.read_text(encoding="utf-8").strip()) != "max":
+        free = min(free, int(most) - int(used.read_text(encoding="utf-8")))
+    return free

@@ -1,0 +1,297 @@
+"""Files from the hub: listed with their sizes first, downloaded once, checked, then used without a network.
+
+    locate(asset)          SAMERGE_ASSETS folder -> the hub's cache -> download and check        a path
+    prefetch(assets)       all of a suite's files at once, with a dry run that only prints
+    open_safetensors(path) the tensors, lazily; a pickle is refused
+
+`huggingface_hub` downloads: it takes up a broken transfer where it stopped, obeys a "too many requests", and
+moves a file to its place only when it is whole. Three variables, read at each call, say where from and where to:
+
+    HF_ENDPOINT=http://...   a mirror of the hub                 HF_HUB_CACHE=DIR   where downloads are kept
+    HF_HUB_OFFLINE=1         never ask the network               SAMERGE_ASSETS=DIR a folder or stick made by
+                                                                                    `prefetch(assets, to=DIR)`
+"""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from torch import Tensor
+
+from ..params import LazyParams
+from .manifest import Asset
+
+SUMS = "SHA256SUMS"
+"""Beside the files of a SAMERGE_ASSETS folder: `sha256sum -c SHA256SUMS` checks them without this package too."""
+
+ADVICE = "without a network: `samerge-edu prefetch --to DIR` where there is one, carry DIR over, set SAMERGE_ASSETS=DIR"
+
+
+# ---------------------------------------------------------------------------- where
+
+
+def endpoint() -> str:
+    """The hub, or the mirror that HF_ENDPOINT names."""
+    return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+
+
+def cache_folder() -> Path:
+    """Where the hub's client keeps what it downloads."""
+    return Path(os.environ.get("HF_HUB_CACHE", constants.HF_HUB_CACHE))
+
+
+def offline() -> bool:
+    """Is the network forbidden by HF_HUB_OFFLINE?"""
+    return constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def find(asset: Asset) -> Path | None:
+    """The file if it is on this machine, in the SAMERGE_ASSETS folder or the hub's cache; no network."""
+    if folder := os.environ.get("SAMERGE_ASSETS"):
+        path = Path(folder) / asset.repo / asset.filename
+        if path.is_file():
+            return path
+    try:
+        path = hf_hub_download(
+            asset.repo, asset.filename, revision=asset.revision, cache_dir=cache_folder(), local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return None
+    return Path(path)
+
+
+def locate(asset: Asset) -> Path:
+    """The file on this machine, downloaded and checked if it is not here yet.
+
+    Raises FileNotFoundError for a name that the hub does not have (says which exist) and for a file that is not
+    here while there is no network; ValueError for a file that is not the one expected; OSError for a full disk and
+    for a hub that gives up. None of them leaves half a file, or loses one that was already there.
+    """
+    if path := find(asset):
+        return path
+    if offline():
+        raise FileNotFoundError(f"{_name(asset)} is not on this machine and HF_HUB_OFFLINE is set; {ADVICE}")
+    _check_space(asset.mb * 1e6, cache_folder(), _name(asset))
+    try:
+        path = hf_hub_download(
+            asset.repo, asset.filename, revision=asset.revision, cache_dir=cache_folder(), endpoint=endpoint()
+        )
+    except Exception as e:
+        raise _explained(e, asset) from e
+    verify(asset, Path(path))
+    return Path(path)
+
+
+# ---------------------------------------------------------------------------- is it the right file?
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def expected_sha256(asset: Asset, path: Path) -> str | None:
+    """The manifest's hash; else the name under which the hub's cache stores a large file; else that of SHA256SUMS."""
+    if asset.sha256:
+        return asset.sha256
+    if re.fullmatch(r"[0-9a-f]{64}", path.resolve().name):  # in the cache: a link to blobs/<sha256>
+        return path.resolve().name
+    root = path.parents[len(Path(asset.repo, asset.filename).parts) - 1]
+    if (root / SUMS).is_file():
+        sums = dict(reversed(line.split("  ", 1)) for line in (root / SUMS).read_text(encoding="utf-8").splitlines())
+        return sums.get(f"{asset.repo}/{asset.filename}")
+    return None
+
+
+def verify(asset: Asset, path: Path) -> None:
+    """Raise ValueError, and throw the file out of the cache, if its sha256 is not the expected one."""
+    expected = expected_sha256(asset, path)
+    if expected is None or (got := sha256(path)) == expected:
+        return
+    if cache_folder().resolve() in path.resolve().parents:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+    raise ValueError(
+        f"{_name(asset)}: got sha256 {got[:12]}..., expected {expected[:12]}...; it was damaged on the way or its "
+        "authors replaced it. Nothing was kept; try again, and if it happens twice report it"
+    )
+
+
+# ---------------------------------------------------------------------------- all at once
+
+
+def prefetch(
+    assets: Sequence[Asset], dry_run: bool = False, to: str | Path | None = None, say: Callable[[str], None] = print
+) -> list[Path]:
+    """Print what is needed and how large it is, then fetch and check it; a second call only checks.
+
+    `dry_run` prints and downloads nothing; sizes are the hub's own where it answers, else the manifest's, marked
+    "about". `to` also copies the files into a folder for machines without a network (SAMERGE_ASSETS=folder), with
+    their hashes in SHA256SUMS. Returns the paths. Raises as `locate` does; what was fetched before stays.
+    """
+    here = [find(asset) for asset in assets]
+    ask, missing_mb = not offline(), 0.0
+    for asset, path in zip(assets, here, strict=True):
+        size = path.stat().st_size / 1e6 if path else None
+        if size is None and ask and dry_run:
+            size = _size_on_hub(asset)
+            ask = size is not None  # one silent hub is enough: do not wait for it once a file
+        missing_mb += 0 if path else size or asset.mb
+        number = f"{size:8.1f} MB" if size is not None else f"about {asset.mb:.1f} MB"
+        say(f"{number:>16}  {'here' if path else 'to fetch':8}  {_name(asset)}  [{asset.licence}]")
+    say(f"{missing_mb:13.1f} MB  to fetch in all, into {cache_folder()}")
+    if dry_run:
+        return [path for path in here if path]
+    if missing_mb:
+        _check_space(missing_mb * 1e6, cache_folder(), f"{sum(p is None for p in here)} files")
+    paths = []
+    for asset in assets:
+        paths.append(locate(asset))
+        verify(asset, paths[-1])
+    say(f"{len(paths)} files are here and checked")
+    return _pack(assets, paths, Path(to)) if to else paths
+
+
+def _pack(assets: Sequence[Asset], paths: Sequence[Path], folder: Path) -> list[Path]:
+    packed, sums = [], []
+    for asset, path in zip(assets, paths, strict=True):
+        target = folder / asset.repo / asset.filename
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not (target.is_file() and sha256(target) == sha256(path)):
+            _check_space(path.stat().st_size, folder, _name(asset))
+            replace_file(target, lambda part, path=path: shutil.copyfile(path, part))
+        packed.append(target)
+        sums.append(f"{sha256(target)}  {asset.repo}/{asset.filename}\n")
+    replace_file(folder / SUMS, lambda part: part.write_text("".join(sums), encoding="utf-8"))
+    return packed
+
+
+def replace_file(target: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `target`, then move it there: never half of one."""
+    handle, part = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
+    os.close(handle)
+    try:
+        write(Path(part))
+        os.replace(part, target)
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
+def _size_on_hub(asset: Asset) -> float | None:
+    try:
+        url = hf_hub_url(asset.repo, asset.filename, revision=asset.revision, endpoint=endpoint())
+        return get_hf_file_metadata(url, timeout=5).size / 1e6
+    except (RepositoryNotFoundError, EntryNotFoundError, RevisionNotFoundError) as e:
+        raise _explained(e, asset) from e
+    except Exception:  # no network, a proxy, a hub that is busy: the manifest's size will do
+        return None
+
+
+# ---------------------------------------------------------------------------- what may be opened
+
+
+def open_safetensors(path: str | Path, device: str | torch.device = "cpu") -> LazyParams:
+    """The tensors of a safetensors file, lazily. A pickle is refused with the reason and the way to convert it.
+
+    The safetensors library checks the header (sizes, offsets, overlaps, length) before any tensor is read.
+    """
+    path = Path(path)
+    with path.open("rb") as f:
+        start = f.read(4)
+    if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl") or start[:2] in (b"PK", b"\x80\x02"):
+        raise ValueError(
+            f"{path.name} is a pickle: opening one runs whatever code its author put inside. Convert it once with "
+            "samerge_edu.suites.hub.convert_pickle(path, 'new.safetensors'), which takes tensors out and nothing else"
+        )
+    return LazyParams(path, device)
+
+
+def read_pickled_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a pickled state dict, by PyTorch's restricted reader: any other object in it is a ValueError."""
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:  # the reader raises many types for what it refuses
+        raise ValueError(
+            f"{Path(path).name} holds more than tensors and was not opened: {str(e).splitlines()[0]}"
+        ) from e
+    if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
+        raise ValueError(f"{Path(path).name}: expected a dictionary of tensors")
+    return tensors
+
+
+def convert_pickle(path: str | Path, out: str | Path) -> Path:
+    """Write the tensors of a pickled state dict as safetensors; refuses a pickle that holds anything else."""
+    from ..params import save_params
+
+    save_params(out, read_pickled_tensors(path), {"format": "pt", "converted_from": Path(path).name})
+    return Path(out)
+
+
+# ---------------------------------------------------------------------------- in plain words
+
+
+def _name(asset: Asset) -> str:
+    return f"{asset.repo}/{asset.filename}"
+
+
+def _check_space(needed: float, folder: Path, what: str) -> None:
+    existing = next(p for p in [folder, *folder.resolve().parents] if p.exists())
+    if (free := shutil.disk_usage(existing).free) < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"no room for {what}: {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free; "
+            "make room or set HF_HUB_CACHE to a folder on another disk",
+        )
+
+
+def _explained(error: Exception, asset: Asset) -> Exception:
+    """The hub client's error as one of Python's own, with the names that exist or what to do next."""
+    name, where = _name(asset), endpoint()
+    chain = error
+    while chain and not (isinstance(chain, HfHubHTTPError) and chain.response is not None):
+        chain = chain.__cause__
+    status = chain.response.status_code if chain else None
+    if isinstance(error, RepositoryNotFoundError):
+        return FileNotFoundError(f"{where} has no repository '{asset.repo}'{_alike(asset.repo)}")
+    if isinstance(error, RevisionNotFoundError):
+        return FileNotFoundError(f"'{asset.repo}' has no revision '{asset.revision}'")
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        return FileNotFoundError(f"'{asset.repo}' has no file '{asset.filename}'; it has {_files(asset)}")
+    if status == 429:
+        return OSError(f"{name}: {where} keeps answering 'too many requests'; wait some minutes and call again")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OSError(errno.ENOSPC, f"the disk is full while fetching {name} ({asset.mb:.0f} MB)")
+    if isinstance(error, OSError) and "Consistency check failed" in str(error):
+        return OSError(f"{name} came incomplete: {str(error).splitlines()[0]}; call again")
+    return OSError(f"{name} could not be fetched from {where} ({type(chain or error).__name__}); {ADVICE}")
+
+
+def _files(asset: Asset) -> str:
+    try:
+        return ", ".join(sorted(HfApi(endpoint=endpoint()).list_repo_files(asset.repo, revision=asset.revision)))
+    except Exception as e:
+        return f"(its list could not be read: {type(e).__name__})"
+
+
+def _alike(repo: str) -> str:
+    owner, _, name = repo.partition("/")
+    try:
+        there = sorted(m.id for m in HfApi(endpoint=endpoint()).list_models(author=owner, search=name.split("_")[0]))
+    except Exception:
+        return ""
+    return f"; '{owner}' has {', '.join(there)}" if there else ""

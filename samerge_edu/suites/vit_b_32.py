@@ -1,0 +1,292 @@
+"""The published CLIP experts: ViT-B/32 (also B/16 and L/14), full and LoRA, from the hub.
+
+Experts are Hugging Face `CLIPVisionModel`s: the image tower *without* its projection. So theta_0 and the experts
+have no `proj` here; the base's own stays in `suite.visual`, is used by `encode`, and is written by `merge_suite`.
+Heads are text, embedded by the frozen text tower when a task is first asked for.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from torch import Tensor
+
+from ..clip import Renamed, build_clip, check_activation, from_hf, hf_names, image_tower, zero_shot_head
+from ..data import read
+from ..forecast import check_fits
+from ..params import Params, structure
+from ..streaming import merge_to_file
+from .hub import locate, open_safetensors, read_pickled_tensors, replace_file
+from .manifest import MODELS, TA8, TALL14, TALL20, WORKSHOP, base_assets, expert_assets
+from .suite import Suite
+
+_CAPTIONS = Path(__file__).parent / "class_names.json"  # FusionBench's and OpenAI's, both MIT
+
+
+@dataclass
+class PublishedSuite(Suite):
+    """A suite that also knows its whole base on disk (`whole`: text tower, projection and all) and its `config`."""
+
+    whole: Params = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
+
+
+class Factors(NamedTuple):
+    """One layer's update as two thin matrices: scale * B @ A, with A (r, in) and B (out, r)."""
+
+    A: Tensor
+    B: Tensor
+    scale: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set as a zero-shot classification task: "id" where an expert exists, "ood" where none does."""
+
+    name: str
+    kind: str
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+class Heads(Mapping[str, Tensor]):
+    """task -> (classes, dim), computed by the text tower when it is first asked for."""
+
+    def __init__(self, clip, tasks: Mapping[str, Task]):
+        self.clip, self.tasks, self.known = clip, tasks, {}
+        self.tokenizer = open_clip.SimpleTokenizer(context_length=clip.context_length)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.known:
+            task = self.tasks[name]
+            self.known[name] = zero_shot_head(self.clip, self.tokenizer, task.classes, task.templates)
+        return self.known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tasks)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+
+def suite_tasks(tasks: Sequence[str] | int = WORKSHOP, ood: Sequence[str] = ()) -> dict[str, Task]:
+    """The chosen tasks with their class names and templates; 8, 14 and 20 stand for the literature's lists."""
+    names = {8: TA8, 14: TALL14, 20: TALL20}.get(tasks, tasks) if isinstance(tasks, int) else tuple(tasks)
+    if isinstance(names, int):
+        raise ValueError(f"tasks: got {tasks}, expected 8, 14, 20 or a list of names")
+    if unknown := [t for t in (*names, *ood) if t not in TALL20]:
+        raise ValueError(f"task: got '{unknown[0]}', expected one of {', '.join(TALL20)}")
+    captions = json.loads(_CAPTIONS.read_text(encoding="utf-8"))
+    kinds = {t: "id" for t in names} | {t: "ood" for t in ood if t not in names}
+    return {
+        t: Task(t, kind, tuple(captions[t]["classes"]), tuple(captions[t]["templates"])) for t, kind in kinds.items()
+    }
+
+
+def suite_assets(model: str = "ViT-B-32", tasks: Sequence[str] | int = WORKSHOP, lora: bool = False) -> list:
+    """Every file that `load_vit_b_32` needs with these arguments, for `hub.prefetch`."""
+    if model not in MODELS:
+        raise ValueError(f"model: got '{model}', expected one of {', '.join(MODELS)}")
+    return base_assets(model) + [a for task in suite_tasks(tasks) for a in expert_assets(model, task, lora)]
+
+
+def load_vit_b_32(
+    tasks: Sequence[str] | int = WORKSHOP,
+    ood: Sequence[str] = ("cifar10", "fashion_mnist"),
+    *,
+    model: str = "ViT-B-32",
+    lora: bool = False,
+    per_class: int | None = None,
+    source: str = "hub",
+    device: str | torch.device = "cpu",
+) -> Suite:
+    """A published suite: the base, one expert for each of `tasks`, and out-of-domain tasks without an expert.
+
+    Args: `tasks`, names, or 8, 14 or 20 for the literature's lists (default: the four smallest of the eight);
+    `ood`, tasks without an expert; `model`, "ViT-B-32", "ViT-B-16" or "ViT-L-14"; `lora`, LoRA experts instead of
+    full ones; `per_class`, look at that many test images of each class at most, which `family` then says;
+    `source`, "hub" or "torchvision", see `data.read`; `device`, where models and images live.
+
+    Files that are not here are downloaded first (`hub.prefetch` shows sizes before). Experts are read lazily.
+    Raises what `hub.locate` raises, and ValueError for an expert that does not fit the base or its activation.
+    """
+    assets = suite_assets(model, tasks, lora)
+    chosen, device = suite_tasks(tasks, ood), torch.device(device)
+    paths = {(a.repo, a.filename): locate(a) for a in assets}
+
+    config_path, weights_path = (paths[a.repo, a.filename] for a in base_assets(model))
+    config = json.loads(config_path.read_text(encoding="utf-8"))
+    base = open_safetensors(weights_path, device)
+    clip = build_clip(config["model_cfg"])
+    check_activation(clip.visual, "quick_gelu" if config["model_cfg"].get("quick_gelu") else "gelu", config_path.name)
+    clip.load_state_dict(dict(base.items()))
+    clip.to(device).requires_grad_(False)
+
+    names = [t for t, task in chosen.items() if task.kind == "id"]
+    files = {t: [paths[a.repo, a.filename] for a in expert_assets(model, t, lora)] for t in names}
+    theta_0 = without_proj(image_tower(base))
+    adapters = {t: read_adapter(*files[t]) for t in names} if lora else {}
+    experts = (
+        {t: WithAdapter(theta_0, adapters[t]) for t in names}
+        if lora
+        else {t: read_expert(*files[t], clip.visual, device) for t in names}
+    )
+
+    transform = image_transform_v2(
+        PreprocessCfg(size=clip.visual.image_size, **config["preprocess_cfg"]), is_train=False
+    )
+    family = MODELS[model].lora_family if lora else MODELS[model].family
+    return PublishedSuite(
+        whole=base,
+        config=config,
+        name=f"{model.lower()}{'-lora' if lora else ''}",
+        family=family + (f", at most {per_class} test images of each class" if per_class else ""),
+        theta_0=theta_0,
+        experts=experts,
+        tasks=chosen,
+        heads=Heads(clip, chosen),
+        visual=clip.visual,
+        draw=partial(draw, transform=transform, size=clip.visual.image_size[0], per_class=per_class, source=source),
+        logit_scale=clip.logit_scale.exp().item(),
+        attention_heads=clip.visual.transformer.resblocks[0].attn.num_heads,
+        adapters=adapters,
+        device=device,
+    )
+
+
+# ---------------------------------------------------------------------------- experts
+
+
+def without_proj(tower: Params) -> Renamed:
+    """The image tower less its projection, which a Hugging Face expert does not have."""
+    return Renamed(tower, {k: (k,) for k in tower if k != "proj"})
+
+
+def read_expert(config: Path, weights: Path, visual: torch.nn.Module, device: torch.device | str = "cpu") -> Params:
+    """A `CLIPVisionModel` from its two files, lazy, under our names; refused if its activation is another."""
+    # transformers, too, takes QuickGELU where config.json does not say
+    act = json.loads(config.read_text(encoding="utf-8")).get("hidden_act", "quick_gelu")
+    check_activation(visual, act, config.parent.name)
+    return without_proj(from_hf(open_safetensors(weights, device)))
+
+
+_FACTOR = re.compile(r"(?:^|\.)encoder\.layers\.(\d+)\.self_attn\.(q|k|v|out)_proj\.lora_([AB])(?:\.\w+)?\.weight$")
+
+
+def read_adapter(config: Path, weights: Path) -> dict[str, Factors]:
+    """A PEFT LoRA adapter of q, k, v and the output projection: Hugging Face layer name -> its factors.
+
+    scale = alpha / r, or alpha / sqrt(r) for rsLoRA. KnOTS' adapters exist as pickles only; these are read by
+    PyTorch's restricted reader, after their hash was checked. DoRA, trained biases and whatever else changes more
+    than scale * B @ A are refused with a ValueError.
+    """
+    about = json.loads(config.read_text(encoding="utf-8"))
+    where = config.parent.name
+    for option, harmless in {"use_dora": (False, None), "bias": ("none", None), "modules_to_save": (None, [])}.items():
+        if about.get(option) not in harmless:
+            raise ValueError(
+                f"{where}: got an adapter with {option}={about[option]!r}, expected plain LoRA (or rsLoRA)"
+            )
+    rank = about["r"]
+    scale = about["lora_alpha"] / (rank**0.5 if about.get("use_rslora") else rank)
+    if about.get("rank_pattern") or about.get("alpha_pattern"):
+        raise ValueError(f"{where}: got an adapter with ranks or scales of their own per layer, expected one for all")
+    tensors = open_safetensors(weights) if weights.suffix == ".safetensors" else read_pickled_tensors(weights)
+    found: dict[str, dict[str, Tensor]] = {}
+    for key in tensors:
+        if not (match := _FACTOR.search(key)):
+            raise ValueError(f"{where}: unknown key '{key}', expected lora_A and lora_B of q, k, v and out_proj")
+        layer, which, factor = match.groups()
+        found.setdefault(f"encoder.layers.{layer}.self_attn.{which}_proj.weight", {})[factor] = tensors[key].float()
+    for name, pair in found.items():
+        if pair.keys() != {"A", "B"} or not pair["A"].shape[0] == pair["B"].shape[1] == rank:
+            shapes = {factor: tuple(t.shape) for factor, t in pair.items()}
+            raise ValueError(f"{where}, '{name}': got {shapes}, expected A ({rank}, in) and B (out, {rank})")
+    return {name: Factors(pair["A"], pair["B"], scale) for name, pair in found.items()}
+
+
+class WithAdapter(Mapping[str, Tensor]):
+    """theta_0 plus a LoRA adapter, tensor by tensor: W + scale * B @ A, q, k and v joined where ours are."""
+
+    def __init__(self, theta_0: Params, adapter: Mapping[str, Factors]):
+        self.theta_0, self.adapter, self.structure = theta_0, dict(adapter), structure(theta_0)
+        layers = len({k.split(".")[2] for k in self.structure if k.startswith("transformer.")})
+        self.names = hf_names(layers)
+        if unknown := sorted(self.adapter.keys() - {t for names in self.names.values() for t in names}):
+            raise ValueError(f"the adapter has '{unknown[0]}', which the base has not")
+
+    def __getitem__(self, key: str) -> Tensor:
+        base = self.theta_0[key]
+        parts = list(base.chunk(len(self.names[key])))
+        for i, name in enumerate(self.names[key]):
+            if name in self.adapter:
+                A, B, scale = self.adapter[name]
+                parts[i] = parts[i] + (scale * B @ A).to(base)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.structure)
+
+    def __len__(self) -> int:
+        return len(self.structure)
+
+
+# ---------------------------------------------------------------------------- images
+
+
+def draw(
+    task: str, split: str, n: int | None, *, transform, size: int, per_class: int | None = None, source: str = "hub"
+) -> tuple[Tensor, Tensor]:
+    """(n, 3, size, size) images as the tower expects them, and labels (n,); refuses what would not fit in memory."""
+    images, labels = read(task, split, n, per_class if split == "test" else None, source)
+    check_fits(4 * 3 * size**2 * len(labels), f"{len(labels)} images of {task}", advice="give per_class or n")
+    out = torch.empty(len(labels), 3, size, size)
+    for i, image in enumerate(images):
+        out[i] = transform(image)
+    return out, labels
+
+
+# ---------------------------------------------------------------------------- a merged model as a file
+
+
+def merge_suite(
+    suite: PublishedSuite,
+    merge,
+    out: str | Path,
+    *,
+    lam: float,
+    per_tensor: bool,
+    recipe: str,
+    progress=lambda key: None,
+) -> Path:
+    """Merge a published suite's experts into a whole CLIP on disk: see `streaming.merge_to_file`.
+
+    Beside the file an `open_clip_config.json` is written, so that the folder loads in open_clip as
+    `create_model_and_transforms("local-dir:FOLDER")`, with the right activation and preprocessing. For transformers:
+    `clip.to_hf(clip.image_tower(load_params(file)))`.
+    """
+    out = Path(out)
+    keep = Renamed(suite.whole, {k: (k,) for k in suite.whole if k.removeprefix("visual.") not in suite.theta_0})
+    merge_to_file(
+        suite.theta_0,
+        list(suite.experts.values()),
+        merge,
+        out,
+        lam=lam,
+        per_tensor=per_tensor,
+        recipe=f"{recipe} on {suite.name}: {', '.join(suite.experts)}; {suite.family}",
+        prefix="visual.",
+        keep=keep,
+        device=suite.device,
+        progress=progress,
+    )
+    config = json.dumps(suite.config, indent=2) + "\n"
+    replace_file(out.with_name("open_clip_config.json"), lambda part: part.write_text(config, encoding="utf-8"))
+    return out

@@ -1,0 +1,404 @@
+"""Downloads when things go wrong, over real HTTP on the loopback address: the right file or a clear error.
+
+Each fault is made by `hub_server.HubServer`. After each, the cache holds whole, right files and nothing else.
+"""
+
+import errno
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from hub_server import HubServer
+from safetensors.torch import save_file
+
+from samerge_edu.suites import hub
+from samerge_edu.suites.manifest import HASHES, MODELS, REVISIONS, TALL20, WORKSHOP, Asset
+from samerge_edu.suites.vit_b_32 import Factors, read_adapter, suite_assets
+
+HERE = Path(__file__).parent
+FILE = Asset("org/model_a", "model.safetensors", 1, "MIT", "12")
+CONFIG = Asset("org/model_a", "config.json", 0.001, "MIT", "12")
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A hub with two repositories, an empty cache, and 64 KiB a chunk, so that small files have many chunks."""
+    for name in ("model_a", "model_b"):
+        repo = tmp_path / "served" / "org" / name
+        repo.mkdir(parents=True)
+        (repo / "config.json").write_text("{}", encoding="utf-8")
+        generator = torch.Generator().manual_seed(len(name) + ord(name[-1]))
+        save_file({"w": torch.randn(250, 1000, generator=generator)}, repo / "model.safetensors")
+    for variable in ("SAMERGE_ASSETS", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 2**16)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with HubServer(tmp_path / "served") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
+
+
+def right(path: Path, served: HubServer, asset: Asset = FILE) -> bool:
+    return path.read_bytes() == (served.folder / asset.repo / asset.filename).read_bytes()
+
+
+def kept(tmp_path: Path) -> list[str]:
+    """Every file with content that the cache holds, by its place in a repository."""
+    files = (p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.stat().st_size > 1000)
+    return sorted(p.name for p in files if "snapshots" in p.parts)
+
+
+def leftovers(tmp_path: Path) -> list[Path]:
+    """Half files, and blobs that no name points to."""
+    cache = tmp_path / "cache"
+    named = {p.resolve() for p in cache.rglob("snapshots/*/*")}
+    return [p for p in cache.rglob("*") if p.suffix == ".incomplete" or (p.parent.name == "blobs" and p not in named)]
+
+
+def gets(served: HubServer) -> list[str | None]:
+    return [
+        byte_range for method, path, byte_range in served.requests if method == "GET" and path.endswith(".safetensors")
+    ]
+
+
+# ---------------------------------------------------------------------------- the network
+
+
+def test_a_file_is_fetched_once_and_then_needs_no_network(served, tmp_path):
+    assert right(hub.locate(FILE), served)
+    asked = len(served.requests)
+    assert right(hub.locate(FILE), served)
+    assert len(served.requests) == asked
+    assert kept(tmp_path) == ["model.safetensors"]
+
+
+def test_a_cut_connection_is_taken_up_where_it_broke(served, tmp_path):
+    served.faults["model.safetensors"] = ["cut", "cut"]
+    assert right(hub.locate(FILE), served)
+    first, second, third = gets(served)
+    assert first is None  # then from a chunk's end: half of the file, then half of the rest
+    assert 400_000 < int(second.removeprefix("bytes=").strip("-")) < 500_080
+    assert 600_000 < int(third.removeprefix("bytes=").strip("-")) < 750_080
+    assert leftovers(tmp_path) == []
+
+
+def test_a_truncated_file_is_refused_and_what_was_there_stays(served, tmp_path):
+    other = Asset("org/model_b", "model.safetensors", 1, "MIT", "12")
+    served.faults["model.safetensors"] = ["", "truncate"]  # the first file is well
+    with pytest.raises(
+        OSError, match=r"org/model_b/model.safetensors came incomplete.*should be of size 1000080.*call again"
+    ):
+        hub.prefetch([FILE, other], say=lambda line: None)
+    assert kept(tmp_path) == ["model.safetensors"]
+    assert leftovers(tmp_path) == []
+    asked = len(gets(served))
+    assert right(hub.prefetch([FILE, other], say=lambda line: None)[1], served, other)
+    assert len(gets(served)) == asked + 1  # only the one that was missing
+
+
+def test_a_damaged_file_is_thrown_away(served, tmp_path):
+    served.faults["model.safetensors"] = ["corrupt"]
+    with pytest.raises(ValueError, match=r"got sha256 \w{12}..., expected \w{12}.*damaged on the way"):
+        hub.locate(FILE)
+    assert kept(tmp_path) == []
+    assert leftovers(tmp_path) == []
+    assert right(hub.locate(FILE), served)
+
+
+def test_a_file_that_is_not_the_one_in_the_manifest_is_thrown_away(served, tmp_path):
+    with pytest.raises(ValueError, match="its authors replaced it"):
+        hub.locate(Asset(FILE.repo, FILE.filename, 1, "MIT", "12", sha256="0" * 64))
+    assert kept(tmp_path) == []
+
+
+def test_too_many_requests_are_waited_for(served):
+    served.faults["model.safetensors"] = ["429"] * 3
+    assert right(hub.locate(FILE), served)
+    assert len([r for r in served.requests if r[0] == "HEAD"]) == 4
+
+
+def test_too_many_requests_for_ever_end_in_a_clear_error(served, tmp_path):
+    served.faults["model.safetensors"] = ["429"] * 100
+    with pytest.raises(OSError, match="keeps answering 'too many requests'; wait some minutes"):
+        hub.locate(FILE)
+    assert kept(tmp_path) == []
+
+
+def test_a_hub_in_trouble_is_asked_again(served):
+    served.faults["model.safetensors"] = ["500", "500"]
+    assert right(hub.locate(FILE), served)
+
+
+def test_an_unknown_name_says_which_exist(served):
+    with pytest.raises(FileNotFoundError, match=r"no file 'nope.safetensors'; it has config.json, model.safetensors"):
+        hub.locate(Asset("org/model_a", "nope.safetensors", 1, "MIT", "12"))
+    with pytest.raises(FileNotFoundError, match=r"no repository 'org/model_c'; 'org' has org/model_a, org/model_b"):
+        hub.locate(Asset("org/model_c", "model.safetensors", 1, "MIT", "12"))
+    with pytest.raises(FileNotFoundError, match="'org/model_a' has no revision 'v9'"):
+        hub.locate(Asset("org/model_a", "model.safetensors", 1, "MIT", "12", revision="v9"))
+
+
+def test_without_a_network(served, tmp_path, monkeypatch):
+    hub.locate(FILE)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    assert right(hub.locate(FILE), served)
+    with pytest.raises(OSError, match=r"config.json could not be fetched.*SAMERGE_ASSETS=DIR"):
+        hub.locate(CONFIG)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert right(hub.locate(FILE), served)
+    with pytest.raises(FileNotFoundError, match=r"config.json is not on this machine and HF_HUB_OFFLINE is set"):
+        hub.locate(CONFIG)
+    assert leftovers(tmp_path) == []
+
+
+FETCH = """
+import sys
+from samerge_edu.suites import hub
+from samerge_edu.suites.manifest import Asset
+path = hub.locate(Asset("org/model_a", "model.safetensors", 0.0, "MIT", "12"))
+print(hub.sha256(path))
+"""
+
+
+def fetch(before: str = "") -> subprocess.Popen:
+    environment = {**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONPATH": str(HERE.parent)}
+    command = [sys.executable, "-c", before + FETCH]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_two_processes_at_once(served, tmp_path):
+    both = [fetch(), fetch()]
+    answers = [p.communicate(timeout=120) for p in both]
+    expected = hub.sha256(served.folder / FILE.repo / FILE.filename)
+    assert [out.strip() for out, _ in answers] == [expected] * 2, answers
+    assert kept(tmp_path) == ["model.safetensors"]
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on written files needs a POSIX system")
+def test_a_disk_that_fills_up_while_writing(served, tmp_path):
+    quota = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+    out, err = (p := fetch(quota)).communicate(timeout=120)
+    assert p.returncode == 1
+    assert out == ""
+    assert "the disk is full while fetching org/model_a/model.safetensors" in err.splitlines()[-1]
+    assert kept(tmp_path) == []
+    assert leftovers(tmp_path) == []
+    assert right(hub.locate(FILE), served)
+
+
+def test_a_disk_that_is_too_small_is_noticed_before(served, monkeypatch):
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 5 * 10**5, 5 * 10**5)
+    )
+    with pytest.raises(OSError, match=r"no room for org/model_a/model.safetensors: 1 MB needed, 0 MB free") as e:
+        hub.locate(FILE)
+    assert e.value.errno == errno.ENOSPC
+    assert served.requests == []
+
+
+# ---------------------------------------------------------------------------- prefetch
+
+
+def test_a_dry_run_prints_exact_sizes_and_fetches_nothing(served, tmp_path):
+    lines = []
+    assert hub.prefetch([CONFIG, FILE], dry_run=True, say=lines.append) == []
+    assert lines[0].split() == ["0.0", "MB", "to", "fetch", "org/model_a/config.json", "[MIT]"]
+    assert lines[1].split()[:4] == ["1.0", "MB", "to", "fetch"]
+    assert "1.0 MB  to fetch in all" in lines[2]
+    assert {method for method, _, _ in served.requests} == {"HEAD"}
+    assert kept(tmp_path) == []
+
+
+def test_a_dry_run_without_a_network_says_about(served, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    lines = []
+    hub.prefetch([FILE], dry_run=True, say=lines.append)
+    assert lines[0].split()[:3] == ["about", "1.0", "MB"]
+
+
+def test_a_stick_for_machines_without_a_network(served, tmp_path, monkeypatch):
+    stick = tmp_path / "stick"
+    hub.prefetch([CONFIG, FILE], to=stick, say=lambda line: None)
+    assert sorted(p.name for p in stick.rglob("*") if p.is_file()) == [hub.SUMS, "config.json", "model.safetensors"]
+    check = subprocess.run(["sha256sum", "-c", hub.SUMS], cwd=stick, capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stdout
+
+    monkeypatch.setenv("SAMERGE_ASSETS", str(stick))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "another machine"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert hub.locate(FILE) == stick / "org/model_a/model.safetensors"
+    assert right(hub.prefetch([CONFIG, FILE], say=lambda line: None)[1], served)
+    with (stick / "org/model_a/model.safetensors").open("r+b") as f:
+        f.seek(500_000)
+        f.write(b"x")
+    with pytest.raises(ValueError, match="damaged"):
+        hub.prefetch([CONFIG, FILE], say=lambda line: None)
+    assert (stick / "org/model_a/model.safetensors").exists()  # somebody's stick is not ours to clean
+
+
+def test_a_dry_run_of_every_line_of_the_manifest(tmp_path, monkeypatch):
+    assets = {a for m in MODELS for lora in (False, True) for a in suite_assets(m, 20, lora)}
+    for a in assets:
+        (path := tmp_path / "served" / a.repo / a.filename).parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}", encoding="utf-8")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    with HubServer(tmp_path / "served") as server:
+        server.commits |= REVISIONS
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        lines = []
+        hub.prefetch(sorted(assets, key=str), dry_run=True, say=lines.append)
+    assert len(assets) == len(MODELS) * (2 + 2 * 2 * len(TALL20)) == 328
+    assert all(line.split()[:4] == ["0.0", "MB", "to", "fetch"] for line in lines[:-1])  # found, with its size
+    assert {r for r in REVISIONS} | {h for h in HASHES} <= {a.repo for a in assets}  # no pin of a name that is not used
+
+
+def test_the_manifest_pins_what_is_known():
+    mnist = next(a for a in suite_assets(tasks=["mnist"]) if a.filename == "model.safetensors")
+    assert mnist.sha256 == HASHES[mnist.repo]
+    assert len(mnist.revision) == 40
+    assert all(len(h) == 64 for h in HASHES.values())
+    assert all(a.sha256 is None for a in suite_assets() if a.filename.endswith(".json"))
+    lora = [a for a in suite_assets(tasks=8, lora=True) if "KnOTS" in a.repo]
+    assert "hoffman-lab/KnOTS-ViT-B-32_lora_R16_stanford_cars" in {a.repo for a in lora}
+    assert sum(a.mb for a in lora) < 40  # what a workshop needs beside the base
+    assert [a.repo.rsplit("_", 1)[1] for a in suite_assets() if a.filename == "model.safetensors"] == list(WORKSHOP)
+
+
+# ---------------------------------------------------------------------------- hostile files
+
+
+def header(text: bytes, body: bytes = b"\0" * 16, length: int | None = None) -> bytes:
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + body
+
+
+def one(begin: int, end: int, shape=(4,), dtype="F32") -> dict:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+
+
+HOSTILE = {
+    "a length of 2^63": header(b"{}", length=2**63),
+    "a length beyond the file": header(b"{}", length=10**6),
+    "no JSON": header(b"{nonsense"),
+    "no UTF-8": header(b'{"\xff\xfe": 1}'),
+    "offsets beyond the file": header(json.dumps({"w": one(0, 10**12)}).encode()),
+    "offsets that run backwards": header(json.dumps({"w": one(16, 0)}).encode()),
+    "offsets that overlap": header(json.dumps({"a": one(0, 16), "b": one(8, 24)}).encode(), b"\0" * 24),
+    "a hole between tensors": header(json.dumps({"a": one(0, 16), "b": one(32, 48)}).encode(), b"\0" * 48),
+    "a shape that overflows": header(json.dumps({"w": one(0, 16, shape=(2**62, 8))}).encode()),
+    "a shape that is not the size": header(json.dumps({"w": one(0, 16, shape=(5,))}).encode()),
+    "an unknown dtype": header(json.dumps({"w": one(0, 16, dtype="EVIL")}).encode()),
+    "bytes after the end": header(json.dumps({"w": one(0, 16)}).encode(), b"\0" * 17),
+    "half a file": header(json.dumps({"w": one(0, 16)}).encode(), b"\0" * 8),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_header_is_refused(content, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model.safetensors is not a readable safetensors file"):
+        hub.open_safetensors(tmp_path / "model.safetensors")
+
+
+def test_the_header_that_the_hostile_ones_depart_from_is_fine(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(header(json.dumps({"w": one(0, 16)}).encode()))
+    assert torch.equal(hub.open_safetensors(tmp_path / "model.safetensors")["w"], torch.zeros(4))
+
+
+class Attack:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (Path.touch, (self.marker,))
+
+
+def test_a_pickle_is_refused_whatever_it_is_called(tmp_path):
+    torch.save({"w": torch.ones(2)}, tmp_path / "model.bin")
+    shutil.copy(tmp_path / "model.bin", tmp_path / "model.safetensors")
+    (tmp_path / "old.safetensors").write_bytes(pickle.dumps({"w": 1}, protocol=2))
+    for name in ("model.bin", "model.safetensors", "old.safetensors"):
+        with pytest.raises(ValueError, match=rf"{name} is a pickle: opening one runs whatever code.*convert_pickle"):
+            hub.open_safetensors(tmp_path / name)
+
+
+def test_a_pickle_can_be_converted_and_an_attack_cannot(tmp_path):
+    torch.save({"w": torch.arange(3.0)}, tmp_path / "model.bin")
+    converted = hub.open_safetensors(hub.convert_pickle(tmp_path / "model.bin", tmp_path / "new.safetensors"))
+    assert torch.equal(converted["w"], torch.arange(3.0))
+    assert converted.metadata["converted_from"] == "model.bin"
+
+    marker = tmp_path / "attacked"
+    torch.save({"w": Attack(marker)}, tmp_path / "evil.bin")
+    with pytest.raises(ValueError, match=r"evil.bin holds more than tensors and was not opened"):
+        hub.convert_pickle(tmp_path / "evil.bin", tmp_path / "evil.safetensors")
+    assert not marker.exists()
+    assert not (tmp_path / "evil.safetensors").exists()
+    torch.save([1, 2], tmp_path / "list.bin")
+    with pytest.raises(ValueError, match="expected a dictionary of tensors"):
+        hub.read_pickled_tensors(tmp_path / "list.bin")
+
+
+# ---------------------------------------------------------------------------- adapters
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    """Writes an adapter of rank 2, alpha 6 for one layer; returns its two files."""
+
+    def write(tensors=None, **about):
+        A, B = torch.randn(2, 5), torch.randn(7, 2)
+        name = "base_model.model.vision_model.encoder.layers.1.self_attn.k_proj"
+        tensors = {f"{name}.lora_A.weight": A, f"{name}.lora_B.weight": B} if tensors is None else tensors
+        save_file(tensors, tmp_path / "adapter_model.safetensors")
+        config = {"r": 2, "lora_alpha": 6, "bias": "none", **about}
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+        return tmp_path / "adapter_config.json", tmp_path / "adapter_model.safetensors"
+
+    return write
+
+
+def test_plain_and_rank_stabilised_lora_have_their_own_scale(adapter):
+    (name, factors), *rest = read_adapter(*adapter()).items()
+    assert (name, rest) == ("encoder.layers.1.self_attn.k_proj.weight", [])
+    assert isinstance(factors, Factors)
+    assert (factors.A.shape, factors.B.shape, factors.scale) == ((2, 5), (7, 2), 3.0)
+    assert read_adapter(*adapter(use_rslora=True))[name].scale == pytest.approx(6 / 2**0.5)
+    bare = {"encoder.layers.1.self_attn.k_proj.lora_A.default.weight": torch.ones(2, 5)}
+    bare |= {"encoder.layers.1.self_attn.k_proj.lora_B.default.weight": torch.ones(7, 2)}
+    assert name in read_adapter(*adapter(bare))  # other wrappings, other names
+
+
+@pytest.mark.parametrize(
+    ("about", "match"),
+    [
+        ({"use_dora": True}, "use_dora=True, expected plain LoRA"),
+        ({"bias": "lora_only"}, "bias='lora_only', expected plain LoRA"),
+        ({"modules_to_save": ["head"]}, r"modules_to_save=\['head'\]"),
+        ({"rank_pattern": {"k_proj": 8}}, "ranks or scales of their own per layer"),
+        ({"r": 3}, r"got .*\(2, 5\).*expected A \(3, in\) and B \(out, 3\)"),
+    ],
+)
+def test_what_is_no_plain_lora_is_refused(adapter, about, match):
+    with pytest.raises(ValueError, match=match):
+        read_adapter(*adapter(**about))
+
+
+def test_an_adapter_with_other_tensors_is_refused(adapter):
+    magnitude = {"encoder.layers.1.self_attn.k_proj.lora_magnitude_vector": torch.ones(7)}
+    with pytest.raises(ValueError, match=r"unknown key 'encoder.*lora_magnitude_vector'"):
+        read_adapter(*adapter(magnitude))
+    half = {"encoder.layers.1.self_attn.k_proj.lora_A.weight": torch.ones(2, 5)}
+    with pytest.raises(ValueError, match=r"expected A \(2, in\) and B \(out, 2\)"):
+        read_adapter(*adapter(half))
