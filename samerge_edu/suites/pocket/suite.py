@@ -1,0 +1,98 @@
+"""The pocket suite: a small CLIP and its experts, shipped with the package. Nothing is downloaded."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from torch import Tensor
+
+from ...lora import dense, read_peft
+from ...params import LazyParams, add, load_params
+from ..suite import Suite
+from .captions import WordTokenizer
+from .tasks import TASKS, draw
+from .training import normalise, zero_shot_heads
+
+WEIGHTS = Path(__file__).parent / "weights"
+FAMILY = "pocket"
+SIZES = {"train": 6000, "val": 200, "test": 500}  # images a task, when no number is given
+SIMILAR = {"signs_noon": ("signs", 0.6), "signs_dusk": ("signs", 0.9)}
+"""Two tasks that are nearly the same: name -> (task, strength of its own style)."""
+
+
+def load_pocket(device: str | torch.device = "cpu") -> Suite:
+    """The base and its eight full experts."""
+    return _suite("pocket", WEIGHTS / "base", WEIGHTS / "experts", device)
+
+
+def load_pocket_pair(which: str, device: str | torch.device = "cpu") -> Suite:
+    """Small suites for one question each.
+
+    "weak": a base that saw little of the web, and two experts; "similar": two experts of nearly the same
+    task; "other": an expert that was fine-tuned from another initialisation, beside the suite's own base.
+    """
+    base = {"weak": "weak/base", "similar": "base", "other": "base"}[which]
+    return _suite(f"pocket-{which}", WEIGHTS / base, WEIGHTS / which / "experts", device)
+
+
+def load_pocket_lora(r: int = 16, device: str | torch.device = "cpu") -> Suite:
+    """The same base with eight LoRA experts of rank r, in PEFT's format."""
+    suite = _suite(f"pocket-lora-{r}", WEIGHTS / "base", None, device)
+    folders = sorted((WEIGHTS / f"lora_r{r}").iterdir(), key=lambda folder: list(TASKS).index(folder.name))
+    suite.adapters = {folder.name: read_peft(folder) for folder in folders}
+    theta_0 = suite.theta_0
+    suite.experts = {name: add(theta_0, dense(adapter, like=theta_0)) for name, adapter in suite.adapters.items()}
+    return suite
+
+
+def load_clip(folder: Path, device: str | torch.device = "cpu"):
+    """(open_clip model, tokenizer) of one of the shipped bases, loaded as any local CLIP is."""
+    logging.getLogger().setLevel(max(logging.WARNING, logging.getLogger().level))
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}", device=str(device))
+    words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    return model.eval(), WordTokenizer(words)
+
+
+def _suite(name: str, base: Path, experts: Path | None, device: str | torch.device) -> Suite:
+    model, tokenize = load_clip(base, device)
+    full = load_params(base / "open_clip_model.safetensors", device)
+    theta_0 = {k.removeprefix("visual."): v.float() for k, v in full.items() if k.startswith("visual.")}
+    files = {} if experts is None else {f.stem: f for f in experts.glob("*.safetensors")}
+    return Suite(
+        name=name,
+        family=FAMILY,
+        theta_0=theta_0,
+        experts={t: LazyParams(files[t], device, torch.float32) for t in sorted(files, key=_task_order)},
+        tasks=dict(TASKS),
+        heads={t.name: zero_shot_heads(model, tokenize, t.classes, t.templates) for t in TASKS.values()},
+        visual=model.visual,
+        draw=draw_normalised,
+        logit_scale=model.logit_scale.exp().item(),
+        attention_heads=model.visual.transformer.resblocks[0].attn.num_heads,
+        device=torch.device(device),
+    )
+
+
+def _task_order(name: str) -> int:
+    return list(TASKS).index(name) if name in TASKS else len(TASKS)
+
+
+def kind_and_strength(task: str) -> tuple[str, float]:
+    """Which painter draws a task, and how far from the web's style."""
+    return SIMILAR.get(task, (task, 1.0))
+
+
+def draw_normalised(task: str, split: str, n: int | None = None) -> tuple[Tensor, Tensor]:
+    """(images, labels) of a task in its own style."""
+    kind, strength = kind_and_strength(task)
+    images, labels = draw(kind, split, np.arange(n or SIZES[split]), strength=strength)
+    return normalise(images), torch.from_numpy(labels)
+
+
+def read_metrics(folder: Path = WEIGHTS) -> Mapping:
+    """What the build measured: seeds, bands and accuracies."""
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))

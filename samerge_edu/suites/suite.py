@@ -1,0 +1,102 @@
+"""What every suite offers, and the table of suites."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from ..params import Params
+
+
+@dataclass
+class Suite:
+    """A base, its experts, and what is needed to say how good a merge of them is.
+
+    theta_0    the base's image tower, open_clip's names without the prefix "visual."
+    experts    task -> theta_n, lazy: a tensor is read from disk when it is asked for
+    tasks      name -> task, with .name, .kind ("id": an expert exists, "ood": none does), .classes, .templates
+    heads      name -> (classes, dim), the zero-shot class embeddings, each of length 1, frozen
+    visual     the open_clip image tower that gives the parameters their meaning; its own weights are never used
+    draw       (task, split, n) -> images (n, 3, H, W) as the tower expects them, labels (n,)
+    family     which training run the checkpoints come from: printed beside every number
+    adapters   task -> LoRA, where the experts are LoRA experts
+    """
+
+    name: str
+    family: str
+    theta_0: Params
+    experts: Mapping[str, Params]
+    tasks: Mapping[str, Any]
+    heads: Mapping[str, Tensor]
+    visual: nn.Module
+    draw: Callable[[str, str, int | None], tuple[Tensor, Tensor]]
+    logit_scale: float
+    attention_heads: int
+    adapters: Mapping[str, Any] = field(default_factory=dict)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _images: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def id_tasks(self) -> list[str]:
+        """Tasks that have an expert here, in the order of the experts."""
+        return list(self.experts)
+
+    @property
+    def ood_tasks(self) -> list[str]:
+        """Tasks that no expert was trained on."""
+        return [name for name, task in self.tasks.items() if task.kind == "ood"]
+
+    def images(self, task: str, split: str = "test", n: int | None = None) -> tuple[Tensor, Tensor]:
+        """(n, 3, H, W) images ready for the tower and (n,) labels; drawn or read once, then kept.
+
+        `split` is "train", "val" (for every choice) or "test" (reported only). Raises ValueError for a
+        task or split that does not exist.
+        """
+        if task not in self.tasks:
+            raise ValueError(f"task: got '{task}', expected one of {', '.join(self.tasks)}")
+        if split not in ("train", "val", "test"):
+            raise ValueError(f"split: got '{split}', expected train, val or test")
+        if (task, split, n) not in self._images:
+            images, labels = self.draw(task, split, n)
+            self._images[task, split, n] = images.to(self.device), labels.to(self.device)
+        return self._images[task, split, n]
+
+    def encode(self, theta: Params, images: Tensor, batch: int = 500) -> Tensor:
+        """(n, dim) image features of length 1 under the parameters `theta`; no module is changed."""
+        theta = {k: theta[k].to(self.device, torch.float32) for k in theta}
+        self.visual.eval()
+        with torch.inference_mode():
+            features = [functional_call(self.visual, theta, (x,)) for x in images.split(batch)]
+        return F.normalize(torch.cat(features), dim=-1)
+
+
+def load_suite(name: str = "pocket", **options) -> Suite:
+    """A suite by its name: "pocket" needs nothing, the published ones are downloaded first.
+
+    Raises ValueError that lists the names that exist.
+    """
+    loaders = _loaders()
+    if name not in loaders:
+        raise ValueError(f"suite: got '{name}', expected one of {', '.join(loaders)}")
+    return loaders[name](**options)
+
+
+def suite_names() -> list[str]:
+    return list(_loaders())
+
+
+def _loaders() -> dict[str, Callable[..., Suite]]:
+    from .pocket.suite import load_pocket, load_pocket_lora, load_pocket_pair
+
+    return {
+        "pocket": load_pocket,
+        "pocket-lora": lambda **options: load_pocket_lora(r=16, **options),
+        "pocket-lora-4": lambda **options: load_pocket_lora(r=4, **options),
+        "pocket-weak": lambda **options: load_pocket_pair("weak", **options),
+        "pocket-similar": lambda **options: load_pocket_pair("similar", **options),
+        "pocket-other": lambda **options: load_pocket_pair("other", **options),
+    }
