@@ -1,0 +1,132 @@
+"""Against public packages: the numbers that data_scripts/make_golden.py had them compute, to 1e-6 of the largest entry.
+
+Where they do something else on purpose, the test says what, and shows that nothing but that is different.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from samerge_edu.lora import LoRA, dense
+from samerge_edu.merges import peft_lora
+from samerge_edu.merges.iso import iso_c, iso_cts
+from samerge_edu.merges.task_arithmetic import task_arithmetic
+from samerge_edu.merges.ties import ties
+from samerge_edu.merges.tsv_m import tsv_m
+from samerge_edu.merges.wudi import wudi
+from samerge_edu.params import add, load_params, pipe, task_vectors
+from samerge_edu.transforms.trim import trim
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def golden(package, call):
+    tensors = load_params(GOLDEN / f"{package}.safetensors")
+    found = {key.split("|")[1]: tensor for key, tensor in tensors.items() if key.split("|")[0] == call}
+    assert found, f"no such call in {package}: {call}"
+    return found
+
+
+THETA_0, *THETAS = (golden("models", f"theta_{n}") for n in range(4))
+TAUS = task_vectors(THETA_0, THETAS)
+EXACT = [{key: value.double() for key, value in tau.items()} for tau in TAUS]
+
+
+def assert_same(got, expected):
+    assert got.keys() == expected.keys()
+    for key in expected:
+        difference = (got[key] - expected[key]).abs().max()
+        assert difference <= 1e-6 * expected[key].abs().max(), f"{key}: {difference}"
+
+
+def test_each_file_says_which_versions_made_it():
+    for package in ("fusion-bench", "mergekit", "peft"):
+        with safe_open(GOLDEN / f"{package.replace('-', '_')}.safetensors", framework="pt") as f:
+            assert f.metadata().keys() == {package, "torch"}
+
+
+# ---------------------------------------------------------------------------- fusion-bench
+
+
+def test_task_arithmetic_is_fusion_benchs_and_mergekits():
+    theta = add(THETA_0, task_arithmetic(TAUS), lam=0.3)
+    assert_same(theta, golden("fusion_bench", "state_dict_add(theta_0, state_dict_mul(sum, 0.3))"))
+    assert_same(theta, golden("mergekit", "task_arithmetic(weight=0.3)"))
+    assert_same(task_arithmetic(TAUS), golden("peft", "task_arithmetic"))
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum"])
+def test_ties_is_fusion_benchs_once_we_keep_its_one_entry_more(reduce):
+    d = sum(tau.numel() for tau in TAUS[0].values())
+    expected = golden("fusion_bench", f"ties_merging(20, {reduce})")
+    assert_same(ties(TAUS, density=(int(0.2 * d) + 1) / d, reduce=reduce), expected)
+    with pytest.raises(AssertionError):
+        assert_same(ties(TAUS, density=0.2, reduce=reduce), expected)
+
+
+def test_tsv_m_is_fusion_benchs():
+    assert_same(tsv_m(EXACT), golden("fusion_bench", "compute_and_sum_svd_mem_reduction"))
+
+
+def test_iso_c_is_fusion_benchs():
+    assert_same(iso_c(EXACT), golden("fusion_bench", "iso_c"))
+
+
+@pytest.mark.parametrize("fraction", [0.8, 0.5])
+def test_iso_cts_is_fusion_benchs(fraction):
+    assert_same(iso_cts(EXACT, common_fraction=fraction), golden("fusion_bench", f"iso_cts({fraction})"))
+
+
+@pytest.mark.parametrize("steps", [10, 300])
+def test_wudi_is_fusion_benchs(steps):
+    assert_same(wudi(EXACT, steps=steps, scope="matrices"), golden("fusion_bench", f"wudi_merging(iter_num={steps})"))
+
+
+# ---------------------------------------------------------------------------- mergekit
+
+
+def test_ties_per_tensor_is_mergekits():
+    theta = add(THETA_0, ties(TAUS, density=0.5, scope="tensor"))
+    assert_same(theta, golden("mergekit", "ties(density=0.5)"))
+
+
+def test_mergekits_weights_act_before_the_election_like_scaled_experts():
+    scaled = [{key: n * value for key, value in tau.items()} for n, tau in enumerate(TAUS, start=1)]
+    theta = add(THETA_0, ties(scaled, density=0.5, scope="tensor", reduce="sum"))
+    assert_same(theta, golden("mergekit", "ties(density=0.5, weight=1 2 3, normalize=False)"))
+
+
+def test_trim_per_tensor_is_mergekits_magnitude():
+    assert_same(trim(TAUS[:1], density=0.5, scope="tensor")[0], golden("mergekit", "magnitude(0.5)"))
+
+
+# ---------------------------------------------------------------------------- peft
+
+
+def test_ties_and_trim_per_tensor_are_pefts():
+    assert_same(ties(TAUS, density=0.5, scope="tensor"), golden("peft", "ties(density=0.5)"))
+    pruned = pipe(partial(trim, density=0.5, scope="tensor"), task_arithmetic)(TAUS)
+    assert_same(pruned, golden("peft", "magnitude_prune(density=0.5)"))
+
+
+def adapter(call):
+    found = golden("peft", call)
+    return {k: LoRA(found[f"{k}.A"], found[f"{k}.B"], found[f"{k}.scale"].item()) for k in ("0", "1")}
+
+
+@pytest.mark.parametrize("kind", ["cat", "svd", "linear"])
+def test_lora_merges_are_pefts(kind):
+    adapters = [adapter("adapter first"), adapter("adapter second")]
+    merged = getattr(peft_lora, kind)(adapters, weights=[0.7, 0.4])
+    assert_same(dense(merged), dense(adapter(f"{kind}(0.7, 0.4)")))
+    assert merged["0"].A.shape == adapter(f"{kind}(0.7, 0.4)")["0"].A.shape
+
+
+def test_cat_is_the_weighted_sum_of_the_updates_and_linear_is_not():
+    first, second = dense(adapter("adapter first")), dense(adapter("adapter second"))
+    total = {key: 0.7 * first[key] + 0.4 * second[key] for key in first}
+    assert_same(dense(adapter("cat(0.7, 0.4)")), total)
+    error = (dense(adapter("linear(0.7, 0.4)"))["0"] - total["0"]).norm() / total["0"].norm()
+    assert error > 0.5
