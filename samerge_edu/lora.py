@@ -154,11 +154,13 @@ def _of_module(config: dict, field: str, patterns: str, module: str) -> float:
     return config[field]
 
 
-def write_peft(folder: str | Path, adapter: Adapter, base_model: str = "") -> None:
+def write_peft(
+    folder: str | Path, adapter: Adapter, base_model: str = "", metadata: Mapping[str, str] | None = None
+) -> None:
     """Save an adapter as PEFT does, in the factors' dtype; `read_peft` gets the same adapter back.
 
     Ranks and scales that differ from the first layer's go into `rank_pattern` and `alpha_pattern`. The scale is
-    always written as lora_alpha / r, with lora_alpha = scale * r. `base_model` is a name for people to read.
+    always written as lora_alpha / r, with lora_alpha = scale * r. `base_model` is a name for people to read; `metadata` goes into the tensors' file.
     """
     check_adapters([adapter])
     folder = Path(folder)
@@ -177,5 +179,5 @@ def write_peft(folder: str | Path, adapter: Adapter, base_model: str = "") -> No
     tensors = {}
     for module, (A, B, _) in modules.items():
         tensors |= {f"{PREFIX}{module}.lora_A.weight": A, f"{PREFIX}{module}.lora_B.weight": B}
-    save_params(folder / WEIGHTS, tensors)
+    save_params(folder / WEIGHTS, tensors, metadata)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
