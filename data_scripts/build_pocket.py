@@ -9,8 +9,6 @@ same recipe in its metadata is not made again. Size: under 60 MB. Licence of the
 
 import copy
 import json
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +17,10 @@ import torch
 import typer
 from open_clip.model import CLIP
 
+from samerge_edu.doctor import bands, outside
 from samerge_edu.lora import LoRA, write_peft
 from samerge_edu.params import LazyParams, save_params
+from samerge_edu.suites import load_suite
 from samerge_edu.suites.pocket import suite as pocket
 from samerge_edu.suites.pocket.captions import WordTokenizer
 from samerge_edu.suites.pocket.tasks import ID_TASKS, TASKS, draw
@@ -48,7 +48,7 @@ RECIPES = {
     "lora": {"images": 6_000, "epochs": 4.0, "lr": 2e-3, "batch": 128},
 }
 WEAK_TASKS = ("signs", "land_cover")
-STAGES = ("base", "experts", "similar", "lora_r16", "lora_r4", "weak", "other")
+STAGES = ("base", "experts", "similar", "lora_r16", "lora_r4", "weak", "other", "metrics")
 
 
 def main(
@@ -77,6 +77,11 @@ def main(
     if "other" in stages:
         other = make_base("other", out / ".." / "other_base", device)  # not shipped: only its expert is
         make_expert(other, "digits", out / "other" / "experts" / "digits.safetensors")
+    if "metrics" in stages:
+        measured = bands(load_suite("pocket"))
+        write_json(out / "metrics.json", {"bands": measured})
+        for band in measured:
+            print(f"{band['name']:50s} {band['value']:7.2f}  {'outside' if outside(band) else 'inside'}")
 
 
 def make_base(name: str, folder: Path, device: str):
@@ -100,7 +105,8 @@ def make_base(name: str, folder: Path, device: str):
         preprocess = {"mean": [MEAN] * 3, "std": [STD] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
         write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
         write_json(folder / "vocabulary.json", tokenize.words)
-        save_params(weights, half(model.state_dict()), metadata(recipe))
+        reached = {task: zero_shot_accuracy(model, model.visual, tokenize, task) for task in TASKS}
+        save_params(weights, half(model.state_dict()), metadata(recipe, reached))
         checkpoint.unlink(missing_ok=True)
     return pocket.load_clip(folder, device)
 
@@ -110,9 +116,9 @@ def make_expert(base, task: str, file: Path) -> None:
     recipe = RECIPES["expert"]
     if not up_to_date(file, recipe):
         visual = copy.deepcopy(base[0].visual)
-        fit(visual, base, task, recipe, label=f"expert {task}")
+        reached = fit(visual, base, task, recipe, label=f"expert {task}")
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_params(file, half(visual.state_dict()), metadata(recipe))
+        save_params(file, half(visual.state_dict()), metadata(recipe, {task: reached}))
 
 
 def make_lora_expert(base, task: str, r: int, folder: Path) -> None:
@@ -121,13 +127,14 @@ def make_lora_expert(base, task: str, r: int, folder: Path) -> None:
     if not up_to_date(folder / "adapter_model.safetensors", recipe):
         visual = copy.deepcopy(base[0].visual)
         updates = attach_lora(visual, r, recipe["alpha"], seed=ID_TASKS.index(task))
-        fit(visual, base, task, recipe, label=f"LoRA r={r} {task}")
+        reached = fit(visual, base, task, recipe, label=f"LoRA r={r} {task}")
         folder.mkdir(parents=True, exist_ok=True)
         adapter = {k: LoRA(u.A.detach().half(), u.B.detach().half(), u.scale) for k, u in updates.items()}
-        write_peft(folder, adapter, base_model="samerge_edu pocket base", metadata=metadata(recipe))
+        write_peft(folder, adapter, base_model="samerge_edu pocket base", metadata=metadata(recipe, {task: reached}))
 
 
-def fit(visual, base, task: str, recipe: dict, label: str) -> None:
+def fit(visual, base, task: str, recipe: dict, label: str) -> float:
+    """Fine-tune the tower in place; returns the accuracy that it reaches on the task's test split, in percent."""
     model, tokenize = base
     kind, strength = pocket.kind_and_strength(task)
     classes, templates = TASKS[kind].classes, TASKS[kind].templates
@@ -138,16 +145,28 @@ def fit(visual, base, task: str, recipe: dict, label: str) -> None:
             torch.from_numpy(images), torch.from_numpy(labels),
             epochs=recipe["epochs"], lr=recipe["lr"], batch=recipe["batch"], seed=0, label=label,
         )  # fmt: skip
+    return zero_shot_accuracy(model, visual, tokenize, task)
+
+
+def zero_shot_accuracy(model, visual, tokenize, task: str) -> float:
+    """Test accuracy in percent of an image tower against the zero-shot heads of the model."""
+    kind, _ = pocket.kind_and_strength(task)
+    heads = zero_shot_heads(model, tokenize, TASKS[kind].classes, TASKS[kind].templates)
+    images, labels = pocket.draw_normalised(task, "test")
+    with torch.inference_mode():
+        predicted = (visual(images.to(heads.device)) @ heads.T).argmax(dim=-1).cpu()
+    return round(100 * (predicted == labels).double().mean().item(), 2)
 
 
 def half(state: dict) -> dict:
     return {k: v.detach().half() for k, v in state.items() if v.is_floating_point()}
 
 
-def metadata(recipe: dict) -> dict[str, str]:
+def metadata(recipe: dict, reached: dict[str, float]) -> dict[str, str]:
     return {
         "architecture": ARCHITECTURE,
         "recipe": json.dumps(recipe, sort_keys=True),
+        "test_accuracy": json.dumps(reached),
         "command": " ".join(["python", "data_scripts/build_pocket.py"]),
         "torch": torch.__version__,
         "licence": "Apache-2.0",

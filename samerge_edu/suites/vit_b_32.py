@@ -6,12 +6,12 @@ Heads are text, embedded by the frozen text tower when a task is first asked for
 """
 
 import json
-import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import open_clip
 import torch
@@ -21,9 +21,10 @@ from torch import Tensor
 from ..clip import Renamed, build_clip, check_activation, from_hf, hf_names, image_tower, zero_shot_head
 from ..data import read
 from ..forecast import check_fits
-from ..params import Params, structure
+from ..lora import CONFIG, WEIGHTS, LoRA, dense, read_peft
+from ..params import Params, add, structure
 from ..streaming import merge_to_file
-from .hub import locate, open_safetensors, read_pickled_tensors, replace_file
+from .hub import convert_pickle, locate, open_safetensors, replace_file
 from .manifest import MODELS, TA8, TALL14, TALL20, WORKSHOP, base_assets, expert_assets
 from .suite import Suite
 
@@ -36,14 +37,6 @@ class PublishedSuite(Suite):
 
     whole: Params = field(default_factory=dict)
     config: dict = field(default_factory=dict)
-
-
-class Factors(NamedTuple):
-    """One layer's update as two thin matrices: scale * B @ A, with A (r, in) and B (out, r)."""
-
-    A: Tensor
-    B: Tensor
-    scale: float
 
 
 @dataclass(frozen=True)
@@ -132,7 +125,8 @@ def load_vit_b_32(
     names = [t for t, task in chosen.items() if task.kind == "id"]
     files = {t: [paths[a.repo, a.filename] for a in expert_assets(model, t, lora)] for t in names}
     theta_0 = without_proj(image_tower(base))
-    adapters = {t: read_adapter(*files[t]) for t in names} if lora else {}
+    layers = len(clip.visual.transformer.resblocks)
+    adapters = {t: read_adapter(*files[t], layers) for t in names} if lora else {}
     experts = (
         {t: WithAdapter(theta_0, adapters[t]) for t in names}
         if lora
@@ -177,59 +171,66 @@ def read_expert(config: Path, weights: Path, visual: torch.nn.Module, device: to
     return without_proj(from_hf(open_safetensors(weights, device)))
 
 
-_FACTOR = re.compile(r"(?:^|\.)encoder\.layers\.(\d+)\.self_attn\.(q|k|v|out)_proj\.lora_([AB])(?:\.\w+)?\.weight$")
+def read_adapter(config: Path, weights: Path, layers: int) -> dict[str, LoRA]:
+    """A LoRA adapter of a Hugging Face CLIP from its two files, under our names: see `lora.read_peft`, `fused`.
 
-
-def read_adapter(config: Path, weights: Path) -> dict[str, Factors]:
-    """A PEFT LoRA adapter of q, k, v and the output projection: Hugging Face layer name -> its factors.
-
-    scale = alpha / r, or alpha / sqrt(r) for rsLoRA. KnOTS' adapters exist as pickles only; these are read by
-    PyTorch's restricted reader, after their hash was checked. DoRA, trained biases and whatever else changes more
-    than scale * B @ A are refused with a ValueError.
+    KnOTS' adapters exist as pickles only. Their tensors, and nothing else, are taken out after the hash was checked.
     """
-    about = json.loads(config.read_text(encoding="utf-8"))
-    where = config.parent.name
-    for option, harmless in {"use_dora": (False, None), "bias": ("none", None), "modules_to_save": (None, [])}.items():
-        if about.get(option) not in harmless:
-            raise ValueError(
-                f"{where}: got an adapter with {option}={about[option]!r}, expected plain LoRA (or rsLoRA)"
-            )
-    rank = about["r"]
-    scale = about["lora_alpha"] / (rank**0.5 if about.get("use_rslora") else rank)
-    if about.get("rank_pattern") or about.get("alpha_pattern"):
-        raise ValueError(f"{where}: got an adapter with ranks or scales of their own per layer, expected one for all")
-    tensors = open_safetensors(weights) if weights.suffix == ".safetensors" else read_pickled_tensors(weights)
-    found: dict[str, dict[str, Tensor]] = {}
-    for key in tensors:
-        if not (match := _FACTOR.search(key)):
-            raise ValueError(f"{where}: unknown key '{key}', expected lora_A and lora_B of q, k, v and out_proj")
-        layer, which, factor = match.groups()
-        found.setdefault(f"encoder.layers.{layer}.self_attn.{which}_proj.weight", {})[factor] = tensors[key].float()
-    for name, pair in found.items():
-        if pair.keys() != {"A", "B"} or not pair["A"].shape[0] == pair["B"].shape[1] == rank:
-            shapes = {factor: tuple(t.shape) for factor, t in pair.items()}
-            raise ValueError(f"{where}, '{name}': got {shapes}, expected A ({rank}, in) and B (out, {rank})")
-    return {name: Factors(pair["A"], pair["B"], scale) for name, pair in found.items()}
+    if weights.suffix == ".safetensors":
+        return fused(read_peft(weights.parent, _hf_weight), layers)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder, config.parent.name)
+        folder.mkdir()
+        shutil.copyfile(config, folder / CONFIG)
+        convert_pickle(weights, folder / WEIGHTS)
+        return fused(read_peft(folder, _hf_weight), layers)
+
+
+def _hf_weight(module: str) -> str:
+    """`vision_model.encoder.layers.0.self_attn.q_proj`, however wrapped, -> the weight's name in `clip.hf_names`."""
+    return module[max(0, module.find("encoder.layers.")) :] + ".weight"
+
+
+def fused(adapter: Mapping[str, LoRA], layers: int) -> dict[str, LoRA]:
+    """Adapters of q, k and v as one adapter of the fused projection, exactly.
+
+        [s B_q A_q]       [B_q        ] [A_q]
+        [s B_k A_k]  =  s [    B_k    ] [A_k]         rank r_q + r_k + r_v; each rank belongs to q, k or v alone
+        [s B_v A_v]       [        B_v] [A_v]
+
+    One that is missing (some adapters leave k alone) gets rows of zeros. Raises ValueError for a name that is no
+    matrix of a CLIP image tower with so many layers.
+    """
+    out, used = {}, set()
+    for ours, theirs in hf_names(layers).items():
+        parts = {i: adapter[t] for i, t in enumerate(theirs) if t in adapter}
+        used |= {theirs[i] for i in parts}
+        if len(theirs) == 1 and parts:
+            out[ours] = parts[0]
+        elif parts:
+            scale, rows = next(iter(parts.values())).scale, len(next(iter(parts.values())).B)
+            A = torch.cat([part.A for part in parts.values()])
+            B, rank = A.new_zeros(rows * len(theirs), len(A)), 0
+            for i, part in parts.items():
+                B[i * rows : (i + 1) * rows, rank : rank + len(part.A)] = part.B * (part.scale / scale)
+                rank += len(part.A)
+            out[ours] = LoRA(A, B, scale)
+    if unknown := sorted(adapter.keys() - used):
+        raise ValueError(f"the adapter has '{unknown[0]}', which a CLIP image tower of {layers} layers has not")
+    return out
 
 
 class WithAdapter(Mapping[str, Tensor]):
-    """theta_0 plus a LoRA adapter, tensor by tensor: W + scale * B @ A, q, k and v joined where ours are."""
+    """theta_0 + tau of a LoRA adapter, tensor by tensor, in theta_0's dtype."""
 
-    def __init__(self, theta_0: Params, adapter: Mapping[str, Factors]):
+    def __init__(self, theta_0: Params, adapter: Mapping[str, LoRA]):
         self.theta_0, self.adapter, self.structure = theta_0, dict(adapter), structure(theta_0)
-        layers = len({k.split(".")[2] for k in self.structure if k.startswith("transformer.")})
-        self.names = hf_names(layers)
-        if unknown := sorted(self.adapter.keys() - {t for names in self.names.values() for t in names}):
-            raise ValueError(f"the adapter has '{unknown[0]}', which the base has not")
 
     def __getitem__(self, key: str) -> Tensor:
-        base = self.theta_0[key]
-        parts = list(base.chunk(len(self.names[key])))
-        for i, name in enumerate(self.names[key]):
-            if name in self.adapter:
-                A, B, scale = self.adapter[name]
-                parts[i] = parts[i] + (scale * B @ A).to(base)
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        if key not in self.adapter:
+            return self.theta_0[key]
+        tau = {key: dense({key: self.adapter[key]})[key].to(self.theta_0[key].device)}
+        return add({key: self.theta_0[key]}, tau)[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.structure)
@@ -273,7 +274,8 @@ def merge_suite(
     `clip.to_hf(clip.image_tower(load_params(file)))`.
     """
     out = Path(out)
-    keep = Renamed(suite.whole, {k: (k,) for k in suite.whole if k.removeprefix("visual.") not in suite.theta_0})
+    merged = {f"visual.{k}" for k in suite.theta_0}  # with the prefix: both towers have a "positional_embedding"
+    keep = Renamed(suite.whole, {k: (k,) for k in suite.whole if k not in merged})
     merge_to_file(
         suite.theta_0,
         list(suite.experts.values()),
