@@ -32,13 +32,13 @@ Structure = dict[str, tuple[tuple[int, ...], torch.dtype]]
 class LazyParams(Mapping[str, Tensor]):
     """A safetensors file read one tensor at a time, so that no model need fit in memory twice.
 
-    Behaves as a read-only `Params`; each access reads that tensor from disk again. Integer buffers
-    in the file are left out and named in `buffers`. Raises ValueError for a file that is no
-    safetensors file, FileNotFoundError for one that is not there.
+    Behaves as a read-only `Params`; each access reads that tensor from disk again, as `dtype` if one is
+    given, else as it was stored. Integer buffers in the file are left out and named in `buffers`. Raises
+    ValueError for a file that is no safetensors file, FileNotFoundError for one that is not there.
     """
 
-    def __init__(self, path: str | Path, device: str | torch.device = "cpu"):
-        self.path, self.device = Path(path), str(device)
+    def __init__(self, path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None):
+        self.path, self.device, self.dtype = Path(path), str(device), dtype
         if not self.path.is_file():
             raise FileNotFoundError(f"no such file: {self.path.name} (in {self.path.parent.name or '.'})")
         try:
@@ -47,14 +47,16 @@ class LazyParams(Mapping[str, Tensor]):
                 spec = {k: _spec_of_slice(f.get_slice(k)) for k in f.keys()}  # noqa: SIM118 - not a dict
         except SafetensorError as e:
             raise ValueError(f"{self.path.name} is not a readable safetensors file: {e}") from e
-        self.structure: Structure = {k: s for k, s in spec.items() if s[1].is_floating_point}
+        self.structure: Structure = {
+            k: (shape, dtype or stored) for k, (shape, stored) in spec.items() if stored.is_floating_point
+        }
         self.buffers: list[str] = [k for k in spec if k not in self.structure]
 
     def __getitem__(self, key: str) -> Tensor:
         if key not in self.structure:
             raise KeyError(key)
         with safe_open(self.path, framework="pt", device=self.device) as f:
-            return f.get_tensor(key)
+            return f.get_tensor(key).to(self.structure[key][1])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.structure)
