@@ -1,0 +1,680 @@
+"""Exercises of notebook 02: sign conflict, the three steps of TIES, drop and rescale, PCB's balance.
+
+Here N task vectors are one matrix, tau: (N, d), a row for each expert.
+"""
+
+import math
+
+import torch
+
+from ..exercise import Exercise, Quiz
+
+TAU = torch.tensor(
+    [
+        [4.0, 1.0, -3.0, 0.5, 0.0, -0.25],
+        [2.0, -1.5, 5.0, 0.25, 0.0, -1.0],
+        [-1.0, 0.5, 2.0, 6.0, 3.0, -0.5],
+    ]
+)
+
+# ---------------------------------------------------------------------------- 02.1
+
+conflict = Exercise(
+    id="02.1",
+    title="Sign conflict",
+    goal="Of the entries that at least two experts change (not 0), on what share do a + and a - meet?",
+    minutes=10,
+    difficulty=2,
+    importance=4,
+    hints=[
+        "An expert that leaves an entry at 0 neither agrees nor disagrees. How many experts must change it to count?",
+        "Count the positive and the negative values of each column: `(tau > 0).sum(dim=0)`, `(tau < 0).sum(dim=0)`.",
+        "Contested: at least one of each. Shared: two or more in all. Divide the two counts; 0 if nothing is shared.",
+    ],
+)
+
+
+@conflict.solution
+def sign_conflict(tau):
+    """Share of the entries changed by two or more experts that get both signs.  tau: (N, d) -> float in [0, 1]"""
+    plus, minus = (tau > 0).sum(dim=0), (tau < 0).sum(dim=0)
+    contested = (plus > 0) & (minus > 0)
+    shared = plus + minus >= 2
+    return float(contested.sum() / shared.sum().clamp(min=1))
+
+
+@conflict.law("two experts, one of two entries contested: 1/2")
+def _(sign_conflict):
+    return sign_conflict(torch.tensor([[1.0, 2.0], [3.0, -2.0]])), 0.5
+
+
+@conflict.law("experts that change different entries cannot disagree")
+def _(sign_conflict):
+    return sign_conflict(torch.tensor([[1.0, 0.0, 0.0], [0.0, -2.0, 0.0]])), 0.0
+
+
+@conflict.law("three experts: an entry is contested whoever disagrees, and counts only if two change it")
+def _(sign_conflict):
+    tau = torch.tensor([[1.0, 0.0, 2.0, 0.0, 1.0], [1.0, -3.0, -1.0, 0.0, 0.0], [-1.0, -1.0, -5.0, 4.0, 2.0]])
+    return sign_conflict(tau), 2 / 4
+
+
+@conflict.law("the lengths of the experts do not matter")
+def _(sign_conflict):
+    return sign_conflict(TAU * torch.tensor([[0.01], [1.0], [100.0]])), 3 / 5
+
+
+@conflict.law("the order of the experts does not matter")
+def _(sign_conflict):
+    return sign_conflict(TAU.flip(0)), sign_conflict(TAU)
+
+
+@conflict.mistake("You count 0 against + as a disagreement. An expert that changes nothing has no sign: leave it out.")
+def zero_as_a_sign(tau):
+    sign = tau.sign()
+    contested = sign.amax(dim=0) != sign.amin(dim=0)
+    return float(contested.sum() / ((tau != 0).sum(dim=0) >= 2).sum().clamp(min=1))
+
+
+@conflict.mistake("You divide by all d entries. Only entries that two or more experts change can be contested.")
+def share_of_all_entries(tau):
+    return float((((tau > 0).any(dim=0)) & ((tau < 0).any(dim=0))).float().mean())
+
+
+@conflict.mistake("That is the share without conflict. Count the entries where both signs meet.")
+def agreement(tau):
+    return 1 - sign_conflict(tau)
+
+
+@conflict.mistake("You compare only the first two experts. Any two of the N may disagree.")
+def first_two(tau):
+    return sign_conflict(tau[:2])
+
+
+@conflict.mistake("The sign of the product fails for N > 2: two minuses hide each other. Count plus and minus apart.")
+def sign_of_product(tau):
+    shared = (tau != 0).sum(dim=0) >= 2
+    return float(((tau.prod(dim=0) < 0) & shared).sum() / shared.sum().clamp(min=1))
+
+
+@conflict.mistake("You count entries whose sum is negative. Conflict is about the single signs, not about their sum.")
+def sum_is_negative(tau):
+    shared = (tau != 0).sum(dim=0) >= 2
+    return float(((tau.sum(dim=0) < 0) & shared).sum() / shared.sum().clamp(min=1))
+
+
+# ---------------------------------------------------------------------------- 02.2
+
+trimming = Exercise(
+    id="02.2",
+    title="Trim",
+    goal="Step 1 of TIES: keep each expert's largest entries by magnitude, exactly `round(density * d)` of them.",
+    minutes=10,
+    difficulty=2,
+    importance=5,
+    hints=[
+        "Is -3 a larger change than 1? What do you have to rank?",
+        "`tau.abs().topk(k, dim=1).indices` says where the k largest magnitudes of each row are.",
+        "A mask of zeros, `.scatter(1, indices, 1.0)`, times tau.",
+    ],
+)
+
+
+@trimming.solution
+def trim(tau, density=0.2):
+    """Each row's round(density * d) largest |entries|, 0 elsewhere.  tau: (N, d), density: share kept -> (N, d)"""
+    k = round(density * tau.shape[1])
+    kept = tau.abs().topk(k, dim=1).indices
+    return tau * torch.zeros_like(tau).scatter(1, kept, 1.0)
+
+
+@trimming.law("one expert, by hand: -3 is a larger change than 1")
+def _(trim):
+    return trim(torch.tensor([[4.0, 1.0, -3.0]]), density=2 / 3), torch.tensor([[4.0, 0.0, -3.0]])
+
+
+@trimming.law("density = 1 keeps everything")
+def _(trim):
+    return trim(TAU, density=1.0), TAU
+
+
+@trimming.law("0.2 is the default, and exactly round(0.2 * 7) = 1 entry of each expert survives")
+def _(trim):
+    tau = torch.tensor([[1.0, -7.0, 3.0, 5.0, -2.0, 4.0, 6.0], [0.5, 0.1, -0.4, 0.2, 0.3, 0.6, -0.7]])
+    return (trim(tau) != 0).sum(dim=1), torch.tensor([1, 1])
+
+
+@trimming.law("stretching one expert changes nothing for the others")
+def _(trim):
+    stretched = TAU * torch.tensor([[1.0], [100.0], [1.0]])
+    return trim(stretched, density=0.5)[[0, 2]], trim(TAU, density=0.5)[[0, 2]]
+
+
+@trimming.law("turning all signs round turns the result round")
+def _(trim):
+    return trim(-TAU, density=1 / 3), -trim(TAU, density=1 / 3)
+
+
+@trimming.mistake("You rank the signed values, so -3 counts as small. Rank the magnitudes, `tau.abs()`.")
+def ranked_with_sign(tau, density=0.2):
+    kept = tau.topk(round(density * tau.shape[1]), dim=1).indices
+    return tau * torch.zeros_like(tau).scatter(1, kept, 1.0)
+
+
+@trimming.mistake("You keep the smallest entries. Small changes are the redundant ones: keep the largest.")
+def smallest_kept(tau, density=0.2):
+    kept = tau.abs().topk(round(density * tau.shape[1]), dim=1, largest=False).indices
+    return tau * torch.zeros_like(tau).scatter(1, kept, 1.0)
+
+
+@trimming.mistake("You drop the share `density` and keep the rest. Density is the share that is kept.")
+def density_as_share_dropped(tau, density=0.2):
+    kept = tau.abs().topk(round((1 - density) * tau.shape[1]), dim=1).indices
+    return tau * torch.zeros_like(tau).scatter(1, kept, 1.0)
+
+
+@trimming.mistake("You rank all experts together, so a quiet expert loses everything. Rank each row for itself.")
+def one_ranking_for_all(tau, density=0.2):
+    kept = tau.abs().flatten().topk(round(density * tau.numel())).indices
+    return tau * torch.zeros(tau.numel()).scatter(0, kept, 1.0).view_as(tau)
+
+
+@trimming.mistake("You return the magnitudes. The sign is needed in the next step: multiply the mask with tau.")
+def sign_lost(tau, density=0.2):
+    return trim(tau, density).abs()
+
+
+@trimming.mistake("You return the mask. Multiply it with tau.")
+def mask_only(tau, density=0.2):
+    kept = tau.abs().topk(round(density * tau.shape[1]), dim=1).indices
+    return torch.zeros_like(tau).scatter(1, kept, 1.0)
+
+
+@trimming.mistake("You divide what is kept by density. That is DARE's correction; TIES leaves the values as they are.")
+def rescaled(tau, density=0.2):
+    return trim(tau, density) / density
+
+
+# ---------------------------------------------------------------------------- 02.3
+
+electing = Exercise(
+    id="02.3",
+    title="Elect",
+    goal="Step 2 of TIES: one sign for each entry. The votes are the trimmed values, so a large change weighs more.",
+    minutes=5,
+    difficulty=1,
+    importance=5,
+    hints=[
+        "Two experts say -1 each, one says +5. Who wins if the votes are the values themselves?",
+        "Add up the column, then look at its sign.",
+        "`tau_hat.sum(dim=0).sign()`",
+    ],
+)
+
+
+@electing.solution
+def elect(tau_hat):
+    """gamma = sgn(sum_n tau_hat_n), entry by entry.  tau_hat: (N, d), trimmed -> (d,) of -1, 0, +1"""
+    return tau_hat.sum(dim=0).sign()
+
+
+@electing.law("two experts, by hand: the larger change wins")
+def _(elect):
+    return elect(torch.tensor([[2.0, -1.0], [-0.5, 3.0]])), torch.tensor([1.0, 1.0])
+
+
+@electing.law("one large vote outweighs two small ones")
+def _(elect):
+    return elect(torch.tensor([[-1.0], [-1.0], [5.0]])), torch.tensor([1.0])
+
+
+@electing.law("two votes together outweigh a larger single one")
+def _(elect):
+    return elect(torch.tensor([[-2.0, 0.0], [-2.0, 0.0], [3.0, -1.0]])), torch.tensor([-1.0, -1.0])
+
+
+@electing.law("no vote, or an exact tie: no sign, 0")
+def _(elect):
+    return elect(torch.tensor([[0.0, 2.0, 1.0], [0.0, -2.0, 0.0]])), torch.tensor([0.0, 0.0, 1.0])
+
+
+@electing.law("turning all votes round turns the result round")
+def _(elect):
+    return elect(-TAU), -elect(TAU)
+
+
+@electing.mistake("You count heads: each expert one vote. In TIES the values vote, so a large change weighs more.")
+def heads_counted(tau_hat):
+    return tau_hat.sign().sum(dim=0).sign()
+
+
+@electing.mistake("You take the sign of the largest single value. All values vote: take the sign of their sum.")
+def loudest_wins(tau_hat):
+    return tau_hat.gather(0, tau_hat.abs().argmax(dim=0, keepdim=True))[0].sign()
+
+
+@electing.mistake("An entry without votes, or with a tie, gets + from you. The formula says sgn(0) = 0.")
+def zero_is_plus(tau_hat):
+    return torch.where(tau_hat.sum(dim=0) >= 0, 1.0, -1.0)
+
+
+@electing.mistake("You return the sum. Only its sign is elected here; the values are merged in step 3.")
+def sum_returned(tau_hat):
+    return tau_hat.sum(dim=0)
+
+
+@electing.mistake("You multiply the signs. With three experts two minuses make a plus: add the values instead.")
+def product_of_signs(tau_hat):
+    return tau_hat.sign().prod(dim=0)
+
+
+@electing.mistake("You sum along the wrong side. One sign for each entry: sum over the experts, `dim=0`.")
+def over_entries(tau_hat):
+    return tau_hat.sum(dim=1).sign()
+
+
+# ---------------------------------------------------------------------------- 02.4
+
+merging = Exercise(
+    id="02.4",
+    title="Disjoint mean",
+    goal="Step 3 of TIES: for each entry, the mean over those experts alone whose value has the elected sign.",
+    minutes=10,
+    difficulty=3,
+    importance=5,
+    hints=[
+        "Three experts: +4, -1, and a 0 left by the trim. gamma is +. How many experts take part in the mean?",
+        "`agree = tau_hat.sign() == gamma` says who takes part. Sum those values, divide by how many there are.",
+        "Where nobody agrees the count is 0: `.clamp(min=1)` before you divide gives 0 / 1 = 0.",
+    ],
+)
+
+
+@merging.solution
+def disjoint_mean(tau_hat, gamma):
+    """Mean over the experts whose sign is gamma; 0 if there is none.  tau_hat: (N, d), gamma: (d,) -> (d,)"""
+    agree = tau_hat.sign() == gamma
+    return (tau_hat * agree).sum(dim=0) / agree.sum(dim=0).clamp(min=1)
+
+
+@merging.law("one expert alone comes back as it is")
+def _(disjoint_mean):
+    return disjoint_mean(torch.tensor([[4.0, 0.0, -3.0]]), torch.tensor([1.0, 0.0, -1.0])), torch.tensor(
+        [4.0, 0.0, -3.0]
+    )
+
+
+@merging.law("+4, -1, 0 and gamma = +: only the first takes part")
+def _(disjoint_mean):
+    return disjoint_mean(torch.tensor([[4.0], [-1.0], [0.0]]), torch.tensor([1.0])), torch.tensor([4.0])
+
+
+@merging.law("+4 and +2 agree, -3 does not: their mean is 3")
+def _(disjoint_mean):
+    return disjoint_mean(torch.tensor([[4.0], [2.0], [-3.0]]), torch.tensor([1.0])), torch.tensor([3.0])
+
+
+@merging.law("an entry that everybody trimmed stays 0")
+def _(disjoint_mean):
+    tau_hat = torch.tensor([[0.0, -2.0, 1.0], [0.0, -4.0, -5.0]])
+    return disjoint_mean(tau_hat, torch.tensor([0.0, -1.0, -1.0])), torch.tensor([0.0, -3.0, -5.0])
+
+
+@merging.law("the order of the experts does not matter")
+def _(disjoint_mean):
+    gamma = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, -1.0])
+    return disjoint_mean(TAU.flip(0), gamma), disjoint_mean(TAU, gamma)
+
+
+@merging.law("whose sign is elected is decided outside: gamma = - takes the minority here")
+def _(disjoint_mean):
+    return disjoint_mean(torch.tensor([[4.0, 1.0], [-1.0, -3.0], [2.0, -1.0]]), torch.tensor([-1.0, -1.0])), (
+        torch.tensor([-1.0, -2.0])
+    )
+
+
+@merging.mistake("You divide by N, also where few experts take part. Divide by the number that agree.")
+def divided_by_all(tau_hat, gamma):
+    return (tau_hat * (tau_hat.sign() == gamma)).sum(dim=0) / len(tau_hat)
+
+
+@merging.mistake("You divide by the experts that are not 0, those that disagree among them. Count who agrees.")
+def divided_by_nonzero(tau_hat, gamma):
+    agree = tau_hat.sign() == gamma
+    return (tau_hat * agree).sum(dim=0) / (tau_hat != 0).sum(dim=0).clamp(min=1)
+
+
+@merging.mistake("That is the sum of those that agree (the variant of the CLIP tables, at lam = 0.3). Take the mean.")
+def sum_not_mean(tau_hat, gamma):
+    return (tau_hat * (tau_hat.sign() == gamma)).sum(dim=0)
+
+
+@merging.mistake("Experts that disagree still take part. Use only values whose sign equals gamma.")
+def everybody_takes_part(tau_hat, gamma):
+    return tau_hat.sum(dim=0) / (tau_hat != 0).sum(dim=0).clamp(min=1)
+
+
+@merging.mistake("Where nobody agrees you divide 0 by 0. `.clamp(min=1)` on the count makes it 0 / 1 = 0.")
+def zero_by_zero(tau_hat, gamma):
+    agree = (tau_hat.sign() == gamma) & (gamma != 0)
+    return (tau_hat * agree).sum(dim=0) / agree.sum(dim=0)
+
+
+@merging.mistake("You turn the values that disagree round to the elected sign. They do not take part at all.")
+def disagreeing_turned_round(tau_hat, gamma):
+    return gamma * tau_hat.abs().sum(dim=0) / (tau_hat != 0).sum(dim=0).clamp(min=1)
+
+
+@merging.mistake("You never use gamma: you elect again inside. Take the sign that you were given.")
+def elected_again(tau_hat, gamma):
+    return disjoint_mean(tau_hat, tau_hat.sum(dim=0).sign())
+
+
+# ---------------------------------------------------------------------------- 02.5
+
+dropping = Exercise(
+    id="02.5",
+    title="Drop and rescale",
+    goal="DARE: keep each entry with probability `density`, by a coin; make up for the loss so that the expected "
+    "value is unchanged.",
+    minutes=10,
+    difficulty=2,
+    importance=4,
+    hints=[
+        "If one entry in four survives, how large must the survivor be, so that on average nothing is lost?",
+        "`torch.rand(tau.shape, generator=generator) < density` keeps each entry with probability density.",
+        "`tau * kept / density`",
+    ],
+)
+
+
+@dropping.solution
+def drop_and_rescale(tau, density, generator):
+    """Keep entries with probability density, divide them by it.
+
+    tau: any shape, density: in (0, 1], generator: torch.Generator that draws the coins -> the shape of tau
+    """
+    kept = torch.rand(tau.shape, generator=generator) < density
+    return tau * kept / density
+
+
+def _seed(n: int) -> torch.Generator:
+    return torch.Generator().manual_seed(n)
+
+
+@dropping.law("density = 1 keeps everything as it is")
+def _(drop_and_rescale):
+    tau = torch.tensor([[1.0, -2.0, 0.5]])
+    return drop_and_rescale(tau, 1.0, _seed(0)), tau
+
+
+@dropping.law("at density 0.25 an entry becomes 0 or four times as large, nothing else")
+def _(drop_and_rescale):
+    out = drop_and_rescale(torch.ones(50, 4), 0.25, _seed(1))
+    return sorted(set(out.flatten().tolist())), [0.0, 4.0]
+
+
+@dropping.law("at density 0.2 a fifth of the entries survives")
+def _(drop_and_rescale):
+    out = drop_and_rescale(torch.full((25, 400), 3.0), 0.2, _seed(2))
+    return round((out != 0).float().mean().item(), 1), 0.2
+
+
+@dropping.law("the expected value is unchanged")
+def _(drop_and_rescale):
+    return round(drop_and_rescale(torch.ones(25, 400), 0.4, _seed(3)).mean().item(), 1), 1.0
+
+
+@dropping.law("large entries are dropped as often as small ones")
+def _(drop_and_rescale):
+    out = drop_and_rescale(torch.arange(1.0, 10001.0), 0.5, _seed(4))
+    return round((out[5000:] != 0).float().mean().item(), 1), 0.5
+
+
+@dropping.law("the generator decides: the same seed gives the same entries, whatever torch.manual_seed says")
+def _(drop_and_rescale):
+    torch.manual_seed(1)
+    first = drop_and_rescale(torch.ones(20, 3), 0.5, _seed(5))
+    torch.manual_seed(2)
+    return bool((first == drop_and_rescale(torch.ones(20, 3), 0.5, _seed(5))).all()), True
+
+
+@dropping.law("a second draw from one generator is another draw")
+def _(drop_and_rescale):
+    generator = _seed(6)
+    first = drop_and_rescale(torch.ones(20, 3), 0.5, generator)
+    return bool((first == drop_and_rescale(torch.ones(20, 3), 0.5, generator)).all()), False
+
+
+@dropping.mistake("Nothing makes up for the loss: the sum shrinks. Divide what is kept by density.")
+def not_rescaled(tau, density, generator):
+    return tau * (torch.rand(tau.shape, generator=generator) < density)
+
+
+@dropping.mistake("You divide by 1 - density, the share dropped. The paper's p is that share; divide by what is kept.")
+def divided_by_share_dropped(tau, density, generator):
+    kept = torch.rand(tau.shape, generator=generator) < density
+    return tau * kept / max(1 - density, 1e-3)
+
+
+@dropping.mistake("You keep with probability 1 - density. Density is the share that stays.")
+def share_dropped_is_kept(tau, density, generator):
+    kept = torch.rand(tau.shape, generator=generator) >= density
+    return tau * kept / density if density < 1 else tau
+
+
+@dropping.mistake("You keep the largest entries. DARE does not look at the values: a coin decides.")
+def largest_kept(tau, density, generator):
+    k = round(density * tau.numel())
+    kept = torch.zeros(tau.numel()).scatter(0, tau.abs().flatten().topk(k).indices, 1.0)
+    return tau * kept.view_as(tau) / density
+
+
+@dropping.mistake("You toss the global coin: pass `generator=generator`, or nobody can repeat your result.")
+def global_coin(tau, density, generator):
+    return tau * (torch.rand(tau.shape) < density) / density
+
+
+@dropping.mistake("You start the generator anew in each call, so every expert loses the same entries. Do not seed it.")
+def seeded_inside(tau, density, generator):
+    return tau * (torch.rand(tau.shape, generator=torch.Generator().manual_seed(0)) < density) / density
+
+
+@dropping.mistake("You rescale to the old sum of magnitudes (mergekit does). DARE divides by density, whatever fell.")
+def old_norm_restored(tau, density, generator):
+    kept = tau * (torch.rand(tau.shape, generator=generator) < density)
+    return kept * tau.abs().sum() / kept.abs().sum().clamp(min=1e-12)
+
+
+# ---------------------------------------------------------------------------- 02.6
+
+balancing = Exercise(
+    id="02.6",
+    title="PCB's balance",
+    goal="Score each entry by how much it matters inside its expert (`a`) and whether the others want it too (`b`): "
+    "c = a · b.",
+    minutes=15,
+    difficulty=4,
+    importance=3,
+    hints=[
+        "u_n brings |tau_n| of each expert to 0..1. Along which side do you take the smallest and the largest value?",
+        "`a = (N * u**2).exp()`. The common wish is one number an entry: `wish = (tau.sign() * u).sum(dim=0)`.",
+        "`b = (tau * wish).tanh()`: negative where the expert pulls against the common wish.",
+    ],
+)
+
+
+@balancing.solution
+def balance(tau):
+    """c_n = exp(N u_n^2) * tanh(tau_n * sum_j sgn(tau_j) u_j).  tau: (N, d) -> (N, d)
+
+    u_n = (|tau_n| - its smallest) / (its largest - its smallest), so each row of u runs from 0 to 1
+    """
+    size = tau.abs()
+    low, high = size.amin(dim=1, keepdim=True), size.amax(dim=1, keepdim=True)
+    u = (size - low) / (high - low)
+    a = (len(tau) * u**2).exp()
+    b = (tau * (tau.sign() * u).sum(dim=0)).tanh()
+    return a * b
+
+
+BALANCED = torch.tensor([[0.25, 1.0, -0.5, 0.125], [1.5, -0.5, -0.25, 1.0], [-0.5, 2.0, -1.0, 0.25]])
+
+
+@balancing.law("one expert has nobody against it: no score is negative")
+def _(balance):
+    u = [0.0, 0.5, 1.0]
+    expected = [math.exp(v * v) * math.tanh(t * v) for t, v in zip([1.0, 2.0, 3.0], u, strict=True)]
+    return balance(torch.tensor([[1.0, -2.0, 3.0]])), torch.tensor([expected])
+
+
+@balancing.law("two experts that pull apart: the weaker one's score is negative")
+def _(balance):
+    return balance(torch.tensor([[2.0, 1.0, 0.5], [-1.0, 3.0, -2.0]])).sign(), torch.tensor(
+        [[1.0, 1.0, -1.0], [-1.0, 1.0, 1.0]]
+    )
+
+
+@balancing.law("three experts, entry by entry in a loop")
+def _(balance):
+    N, d = BALANCED.shape
+    size = BALANCED.abs().tolist()
+    u = [[(v - min(row)) / (max(row) - min(row)) for v in row] for row in size]
+    tau = BALANCED.tolist()
+    c = torch.zeros(N, d)
+    for n in range(N):
+        for p in range(d):
+            wish = sum(math.copysign(u[j][p], tau[j][p]) for j in range(N))
+            c[n, p] = math.exp(N * u[n][p] ** 2) * math.tanh(tau[n][p] * wish)
+    return balance(BALANCED), c
+
+
+@balancing.law("turning all experts round changes no score")
+def _(balance):
+    return balance(-BALANCED), balance(BALANCED)
+
+
+@balancing.law("the order of the experts does not matter")
+def _(balance):
+    return balance(BALANCED.flip(0)).flip(0), balance(BALANCED)
+
+
+@balancing.mistake(
+    "N is missing in the exponent: a = exp(N u^2), so that with many experts the large entries stand out."
+)
+def without_n(tau):
+    u = _u(tau)
+    return (u**2).exp() * (tau * (tau.sign() * u).sum(dim=0)).tanh()
+
+
+@balancing.mistake("u is not squared: a = exp(N u^2).")
+def not_squared(tau):
+    u = _u(tau)
+    return (len(tau) * u).exp() * (tau * (tau.sign() * u).sum(dim=0)).tanh()
+
+
+@balancing.mistake("The others' wish has lost its signs, so nobody is ever against. Sum sgn(tau_j) u_j, not u_j.")
+def wish_without_signs(tau):
+    u = _u(tau)
+    return (len(tau) * u**2).exp() * (tau * u.sum(dim=0)).tanh()
+
+
+@balancing.mistake("You bring the signed values to 0..1, so the most negative entry counts least. Use |tau|.")
+def signed_values_normalised(tau):
+    low, high = tau.amin(dim=1, keepdim=True), tau.amax(dim=1, keepdim=True)
+    u = (tau - low) / (high - low)
+    return (len(tau) * u**2).exp() * (tau * (tau.sign() * u).sum(dim=0)).tanh()
+
+
+@balancing.mistake("You normalise across the experts. Each expert competes within itself first: `dim=1`.")
+def normalised_across_experts(tau):
+    size = tau.abs()
+    u = size / size.amax(dim=0, keepdim=True).clamp(min=1e-12)
+    return (len(tau) * u**2).exp() * (tau * (tau.sign() * u).sum(dim=0)).tanh()
+
+
+@balancing.mistake("The tanh is missing: it keeps b between -1 and 1.")
+def without_tanh(tau):
+    u = _u(tau)
+    return (len(tau) * u**2).exp() * (tau * (tau.sign() * u).sum(dim=0))
+
+
+@balancing.mistake("You add a and b. They are multiplied, so that disagreement makes the whole score negative.")
+def added(tau):
+    u = _u(tau)
+    return (len(tau) * u**2).exp() + (tau * (tau.sign() * u).sum(dim=0)).tanh()
+
+
+@balancing.mistake("You leave the expert itself out of the wish. The sum runs over all experts j, n among them.")
+def itself_left_out(tau):
+    u = _u(tau)
+    signed = tau.sign() * u
+    return (len(tau) * u**2).exp() * (tau * (signed.sum(dim=0) - signed)).tanh()
+
+
+@balancing.mistake(
+    "You use a soft-max, as the paper writes. The authors' code has only the exp, and so has this exercise: within one "
+    "expert both rank alike."
+)
+def softmax_for_exp(tau):
+    u = _u(tau)
+    return (len(tau) * u**2).softmax(dim=1) * (tau * (tau.sign() * u).sum(dim=0)).tanh()
+
+
+def _u(tau: torch.Tensor) -> torch.Tensor:
+    size = tau.abs()
+    low, high = size.amin(dim=1, keepdim=True), size.amax(dim=1, keepdim=True)
+    return (size - low) / (high - low)
+
+
+EXERCISES = [conflict, trimming, electing, merging, dropping, balancing]
+
+QUIZZES = [
+    Quiz(
+        "02.q1",
+        "Eight experts, and on almost every entry both signs occur. What does that alone prove?",
+        right="b",
+        a=(
+            "That these experts fight over every weight.",
+            "Eight random numbers have both signs on 99 % of the entries: 1 - 2 * (1/2)^8. Compare with chance first.",
+        ),
+        b=(
+            "Little: eight random vectors would show nearly the same.",
+            "Yes: 1 - 2 * (1/2)^8 is 99 %. How much *cancels* in the sum, against chance, says more.",
+        ),
+        c=(
+            "That the sum is zero almost everywhere.",
+            "No: opposite signs cancel exactly only if the magnitudes match as well.",
+        ),
+    ),
+    Quiz(
+        "02.q2",
+        "A table says 'TIES, density 0.2'. What do you still have to ask before you can repeat its number?",
+        right="d",
+        a=("Nothing: the paper defines the rest.", "Public codes differ in at least four more choices: see the box."),
+        b=("Only the scale lam.", "lam matters, but so do the scope of the trim and the mean or sum of step 3."),
+        c=(
+            "Only whether 0.2 is kept or dropped.",
+            "A fair question (libraries differ there too), but not the only one.",
+        ),
+        d=(
+            "The scope of the trim, mean or sum, how a sign is elected, lam, and the checkpoints.",
+            "Yes. Each of them moves the accuracy, some by more than one method differs from the next.",
+        ),
+    ),
+    Quiz(
+        "02.q3",
+        "DARE drops 90 % of the entries at random and divides the rest by 0.1. What is left as it was?",
+        right="c",
+        a=("The largest entries.", "A coin decides: a large entry is dropped as often as a small one."),
+        b=(
+            "The length of the task vector.",
+            "It grows: the squares of the survivors are 100 times larger, but 10 % survive: sqrt(10) in length.",
+        ),
+        c=(
+            "The expected value of every entry.",
+            "Yes: 0.1 * (tau / 0.1) + 0.9 * 0 = tau. What grows is the noise around it.",
+        ),
+        d=("The sign conflict between experts.", "It falls: fewer experts touch the same entry."),
+    ),
+]

@@ -1,0 +1,562 @@
+"""Exercises of notebook 09: truncation, overlapping directions, whitening, an isotropic spectrum, WUDI's optimum."""
+
+import torch
+
+from ..exercise import Exercise, Quiz
+
+WIDE = torch.tensor([[3.0, 1.0, 0.0, -2.0], [0.5, -1.0, 4.0, 1.0], [2.0, 0.0, 1.0, 1.5]])  # (3, 4)
+TALL = WIDE.T.contiguous()
+
+# ---------------------------------------------------------------------------- 09.1
+
+truncating = Exercise(
+    id="09.1",
+    title="Keep k directions",
+    goal="The best matrix of rank k: keep the k largest singular triplets of M, at their full strength.",
+    minutes=10,
+    difficulty=2,
+    importance=5,
+    hints=[
+        "M is a sum of r matrices of rank 1, `S[i] * outer(U[:, i], Vt[i])`. Which of them do you keep?",
+        "`U, S, Vt = torch.linalg.svd(M, full_matrices=False)`: S falls; column i of U and row i of Vt belong to S[i].",
+        "`U[:, :k] * S[:k] @ Vt[:k]`: the product with S scales the columns of U.",
+    ],
+)
+
+
+@truncating.solution
+def truncate(M, k):
+    """U_k diag(S_k) V_k^T, the best approximation of rank k.  M: (m, n), k: 0..min(m, n) -> (m, n)"""
+    U, S, Vt = torch.linalg.svd(M, full_matrices=False)
+    return U[:, :k] * S[:k] @ Vt[:k]
+
+
+@truncating.law("a diagonal by hand: 3 and 2 stay, 1 goes")
+def _(truncate):
+    M = torch.tensor([[1.0, 0.0, 0.0], [0.0, -3.0, 0.0], [0.0, 0.0, 2.0], [0.0, 0.0, 0.0]])
+    return truncate(M, 2), M * torch.tensor([0.0, 1.0, 1.0])
+
+
+@truncating.law("k = min(m, n) keeps everything")
+def _(truncate):
+    return truncate(WIDE, 3), WIDE
+
+
+@truncating.law("k = 0 keeps nothing")
+def _(truncate):
+    return truncate(TALL, 0), torch.zeros(4, 3)
+
+
+@truncating.law("what is lost are the tail singular values: |M - M_k|^2 = their sum of squares")
+def _(truncate):
+    S = torch.linalg.svdvals(WIDE)
+    return [(WIDE - truncate(WIDE, k)).square().sum() for k in (1, 2)], [S[k:].square().sum() for k in (1, 2)]
+
+
+@truncating.law("truncating the transpose is transposing the truncation")
+def _(truncate):
+    return truncate(TALL, 2), truncate(WIDE, 2).T
+
+
+@truncating.mistake("You keep the smallest singular values. S falls: the largest stand first, `[:k]`.")
+def smallest_kept(M, k):
+    U, S, Vt = torch.linalg.svd(M, full_matrices=False)
+    r = len(S)
+    return U[:, r - k :] * S[r - k :] @ Vt[r - k :]
+
+
+@truncating.mistake("The singular values are missing: each direction has to come back at its strength S[i].")
+def strengths_forgotten(M, k):
+    U, _, Vt = torch.linalg.svd(M, full_matrices=False)
+    return U[:, :k] @ Vt[:k]
+
+
+@truncating.mistake("You drop the k largest and keep the rest. k says how many stay.")
+def first_k_dropped(M, k):
+    U, S, Vt = torch.linalg.svd(M, full_matrices=False)
+    return U[:, k:] * S[k:] @ Vt[k:]
+
+
+@truncating.mistake("You keep k + 1 triplets: `[:k]` ends before k.")
+def one_too_many(M, k):
+    U, S, Vt = torch.linalg.svd(M, full_matrices=False)
+    return U[:, : k + 1] * S[: k + 1] @ Vt[: k + 1]
+
+
+@truncating.mistake(
+    "You keep the k columns of M with the largest norm. A direction is a mixture of columns: use the SVD."
+)
+def largest_columns(M, k):
+    kept = M.norm(dim=0).topk(k).indices
+    return M * torch.zeros(M.shape[1]).scatter(0, kept, 1.0)
+
+
+@truncating.mistake("You scale what is kept to the old norm. Truncation leaves the strengths as they are.")
+def norm_restored(M, k):
+    kept = truncate(M, k)
+    return kept * M.norm() / kept.norm().clamp(min=1e-12)
+
+
+# ---------------------------------------------------------------------------- 09.2
+
+interfering = Exercise(
+    id="09.2",
+    title="Do the directions of two experts overlap?",
+    goal="Measure how far all experts' singular directions, side by side, are from being orthogonal.",
+    minutes=10,
+    difficulty=3,
+    importance=4,
+    hints=[
+        "For orthonormal columns `U.T @ U` is the identity. What does an entry off the diagonal mean?",
+        "Subtract the identity on both sides: `U.T @ U - I` (K, K) and `V.T @ V - I` (K, K), the strengths in between.",
+        "`((U.T @ U - I) * S @ (V.T @ V - I)).abs().sum()`",
+    ],
+)
+
+
+@interfering.solution
+def interference(U, S, V):
+    """|| (U^T U - I) diag(S) (V^T V - I) ||_1, the sum of all magnitudes.
+
+    U: (m, K), S: (K,), V: (n, K): the singular directions of all experts side by side -> float
+    """
+    identity = torch.eye(len(S))
+    return float(((U.T @ U - identity) * S @ (V.T @ V - identity)).abs().sum())
+
+
+def _columns(*rows: list[float]) -> torch.Tensor:
+    return torch.tensor(rows).T
+
+
+E = torch.eye(5)
+TILTED = _columns([1.0, 0.0, 0.0], [0.6, 0.8, 0.0])  # two columns (3,), cosine 0.6
+OTHERS = _columns([0.0, 1.0, 0.0, 0.0], [0.0, 0.8, 0.6, 0.0])  # cosine 0.8
+THREE_U = torch.nn.functional.normalize(torch.tensor([[1.0, 2.0, 0.5], [0.0, 1.0, -1.0], [2.0, 0.0, 1.0]]), dim=0)
+THREE_V = torch.nn.functional.normalize(
+    torch.tensor([[1.0, 0.0, 1.0], [1.0, 3.0, 0.0], [0.0, 1.0, 2.0], [1.0, -1.0, 0.0]]), dim=0
+)
+
+
+@interfering.law("orthogonal directions do not interfere, however strong")
+def _(interference):
+    return interference(E[:, :2], torch.tensor([5.0, 7.0]), E[:4, 2:4].flip(0)), 0.0
+
+
+@interfering.law("by hand: overlaps 0.6 and 0.8, strengths 2 and 1 give 0.48 * 2 + 0.48 * 1")
+def _(interference):
+    return interference(TILTED, torch.tensor([2.0, 1.0]), OTHERS), 1.44
+
+
+@interfering.law("outputs overlap but inputs do not: an input wakes only one expert, so nothing interferes")
+def _(interference):
+    return interference(TILTED, torch.tensor([2.0, 1.0]), E[:4, :2]), 0.0
+
+
+@interfering.law("twice the strength, twice the interference")
+def _(interference):
+    S = torch.tensor([3.0, 2.0, 1.0])
+    return interference(THREE_U, 2 * S, THREE_V), 2 * interference(THREE_U, S, THREE_V)
+
+
+@interfering.law("turning a direction round on both sides changes nothing: it is the same matrix")
+def _(interference):
+    S, turn = torch.tensor([3.0, 2.0, 1.0]), torch.tensor([1.0, -1.0, 1.0])
+    return interference(THREE_U * turn, S, THREE_V * turn), interference(THREE_U, S, THREE_V)
+
+
+@interfering.law("three directions, summed in a loop")
+def _(interference):
+    S, K = torch.tensor([3.0, 2.0, 0.5]), 3
+    total = 0.0
+    for i in range(K):
+        for j in range(K):
+            through = [
+                S[k] * (THREE_U[:, i] @ THREE_U[:, k]) * (THREE_V[:, k] @ THREE_V[:, j])
+                for k in range(K)
+                if k not in (i, j)
+            ]
+            total += abs(float(sum(through, torch.tensor(0.0))))
+    return interference(THREE_U, S, THREE_V), total
+
+
+@interfering.mistake("The identity is not subtracted: a direction's overlap with itself is no interference.")
+def with_itself(U, S, V):
+    return float(((U.T @ U) * S @ (V.T @ V)).abs().sum())
+
+
+@interfering.mistake("The strengths S are missing: a weak direction disturbs less.")
+def without_strengths(U, S, V):
+    identity = torch.eye(len(S))
+    return float(((U.T @ U - identity) @ (V.T @ V - identity)).abs().sum())
+
+
+@interfering.mistake("You look at the outputs U only. An expert disturbs only where the inputs V overlap as well.")
+def outputs_only(U, S, V):
+    return float(((U.T @ U - torch.eye(len(S))) * S).abs().sum())
+
+
+@interfering.mistake("You add up signed entries, so overlaps cancel. The 1-norm here sums magnitudes.")
+def signed_sum(U, S, V):
+    identity = torch.eye(len(S))
+    return float(((U.T @ U - identity) * S @ (V.T @ V - identity)).sum())
+
+
+@interfering.mistake("That is the Frobenius norm, root of the sum of squares. The 1-norm sums the magnitudes.")
+def frobenius(U, S, V):
+    identity = torch.eye(len(S))
+    return float(((U.T @ U - identity) * S @ (V.T @ V - identity)).norm())
+
+
+@interfering.mistake("You average over the K x K entries. The sum is asked for.")
+def averaged(U, S, V):
+    identity = torch.eye(len(S))
+    return float(((U.T @ U - identity) * S @ (V.T @ V - identity)).abs().mean())
+
+
+# ---------------------------------------------------------------------------- 09.3
+
+whitening = Exercise(
+    id="09.3",
+    title="Whiten the directions",
+    goal="Find the orthonormal columns that are nearest to the columns of X: all moved a little, none preferred.",
+    minutes=10,
+    difficulty=3,
+    importance=5,
+    hints=[
+        "Write X = U diag(S) V^T. What would S be if the columns were orthonormal already?",
+        "Keep the directions of X, make all its singular values 1.",
+        "`U, S, Vt = torch.linalg.svd(X, full_matrices=False)`; `U @ Vt`.",
+    ],
+)
+
+
+@whitening.solution
+def orthonormalise(X):
+    """The matrix with orthonormal columns nearest to X: U V^T, if X = U diag(S) V^T.  X: (m, K), K <= m -> (m, K)"""
+    U, _, Vt = torch.linalg.svd(X, full_matrices=False)
+    return U @ Vt
+
+
+@whitening.law("columns that are orthonormal stay")
+def _(orthonormalise):
+    return orthonormalise(E[:4, [2, 0]]), E[:4, [2, 0]]
+
+
+@whitening.law("orthogonal columns only change their lengths")
+def _(orthonormalise):
+    return orthonormalise(_columns([0.0, 3.0, 0.0], [-0.5, 0.0, 0.0])), _columns([0.0, 1.0, 0.0], [-1.0, 0.0, 0.0])
+
+
+@whitening.law("two columns at 60 degrees: each turns by 15 degrees")
+def _(orthonormalise):
+    up = torch.tensor([0.0, 30.0, 90.0]).deg2rad()  # one at -30, one at +30 degrees around the first axis
+    X = torch.stack([torch.stack([up[1].cos(), -up[1].sin()]), torch.stack([up[1].cos(), up[1].sin()])], dim=1)
+    half = torch.tensor(0.5).sqrt()
+    X, expected = (
+        torch.cat([X, torch.zeros(1, 2)]),
+        torch.stack([torch.stack([half, half]), torch.stack([-half, half])]),
+    )
+    return orthonormalise(X), torch.cat([expected, torch.zeros(1, 2)])
+
+
+@whitening.law("the result is orthonormal: X^T X = I")
+def _(orthonormalise):
+    X = orthonormalise(TALL)
+    return X.T @ X, torch.eye(3)
+
+
+@whitening.law("no column is preferred: another order of the columns is only another order of the result")
+def _(orthonormalise):
+    return orthonormalise(TALL[:, [2, 0, 1]]), orthonormalise(TALL)[:, [2, 0, 1]]
+
+
+@whitening.law("stretching X as a whole changes nothing")
+def _(orthonormalise):
+    return orthonormalise(5 * TALL), orthonormalise(TALL)
+
+
+@whitening.mistake("That is Gram-Schmidt (QR): the first column keeps its place and the last one pays. Turn all alike.")
+def gram_schmidt(X):
+    Q, R = torch.linalg.qr(X)
+    return Q * R.diagonal().sign()
+
+
+@whitening.mistake("You only give each column length 1. They still overlap.")
+def columns_normalised(X):
+    return X / X.norm(dim=0)
+
+
+@whitening.mistake("You return U: orthonormal, but without V^T its columns no longer belong to those of X.")
+def directions_only(X):
+    return torch.linalg.svd(X, full_matrices=False).U
+
+
+@whitening.mistake("X (X^T X)^-1 turns the columns too far. Whitening needs the inverse *root* of X^T X: U V^T.")
+def inverse_without_root(X):
+    return X @ torch.linalg.inv(X.T @ X)
+
+
+@whitening.mistake("You divide by one number, the norm of X. Each singular value has to become 1.")
+def one_scale(X):
+    return X / X.norm()
+
+
+@whitening.mistake("You put the singular values back: that is X again. Set them all to 1.")
+def nothing_changed(X):
+    U, S, Vt = torch.linalg.svd(X, full_matrices=False)
+    return U * S @ Vt
+
+
+# ---------------------------------------------------------------------------- 09.4
+
+flattening = Exercise(
+    id="09.4",
+    title="An isotropic spectrum",
+    goal="Iso-C for one matrix: add the experts, then give every singular direction of the sum the mean strength.",
+    minutes=5,
+    difficulty=2,
+    importance=4,
+    hints=[
+        "Which directions does the sum have, and how strong is each? What should the strengths be afterwards?",
+        "`U, S, Vt` of `tau.sum(dim=0)`; the new strength of each direction is `S.mean()`.",
+        "`S.mean() * U @ Vt`",
+    ],
+)
+
+
+@flattening.solution
+def isotropic(tau):
+    """sigma U V^T, where U diag(S) V^T = sum_n tau_n and sigma = mean of S.  tau: (N, out, in) -> (out, in)"""
+    U, S, Vt = torch.linalg.svd(tau.sum(dim=0), full_matrices=False)
+    return S.mean() * U @ Vt
+
+
+PAIR = torch.stack([WIDE, torch.tensor([[0.0, 2.0, 1.0, 1.0], [3.0, 0.0, -1.0, 0.5], [1.0, -1.0, 0.0, 2.0]])])
+
+
+@flattening.law("one expert, diagonal 3 and 1: both become 2")
+def _(isotropic):
+    tau = torch.tensor([[[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])
+    return isotropic(tau), torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
+
+
+@flattening.law("two experts, diagonals (4, 1) and (2, -3): the sum has strengths 6 and 2, so sigma is 4")
+def _(isotropic):
+    tau = torch.tensor([[[4.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [[2.0, 0.0, 0.0], [0.0, -3.0, 0.0]]])
+    return isotropic(tau), torch.tensor([[4.0, 0.0, 0.0], [0.0, -4.0, 0.0]])
+
+
+@flattening.law("all singular values of the result are the mean of those of the sum")
+def _(isotropic):
+    mean = torch.linalg.svdvals(PAIR.sum(dim=0)).mean()
+    return torch.linalg.svdvals(isotropic(PAIR)), mean.expand(3)
+
+
+@flattening.law("flattening twice changes nothing more")
+def _(isotropic):
+    once = isotropic(PAIR)
+    return isotropic(once[None]), once
+
+
+@flattening.law("twice the experts' length, twice the result")
+def _(isotropic):
+    return isotropic(2 * PAIR), 2 * isotropic(PAIR)
+
+
+@flattening.mistake("All strengths are 1 now, whatever the experts did. Multiply by sigma, the mean singular value.")
+def sigma_forgotten(tau):
+    U, _, Vt = torch.linalg.svd(tau.sum(dim=0), full_matrices=False)
+    return U @ Vt
+
+
+@flattening.mistake("You start from the mean of the experts, as one public copy does: N times too small. Take the sum.")
+def mean_not_sum(tau):
+    U, S, Vt = torch.linalg.svd(tau.mean(dim=0), full_matrices=False)
+    return S.mean() * U @ Vt
+
+
+@flattening.mistake("You flatten each expert for itself and add afterwards. Add first: the sum's directions count.")
+def each_for_itself(tau):
+    U, S, Vt = torch.linalg.svd(tau, full_matrices=False)
+    return (S.mean(dim=1)[:, None, None] * U @ Vt).sum(dim=0)
+
+
+@flattening.mistake(
+    "That is the root of the mean square, which keeps the Frobenius norm. sigma is the plain mean of S."
+)
+def root_mean_square(tau):
+    U, S, Vt = torch.linalg.svd(tau.sum(dim=0), full_matrices=False)
+    return S.square().mean().sqrt() * U @ Vt
+
+
+@flattening.mistake("Every direction got the strength of the strongest one. Take the mean of S.")
+def largest_for_all(tau):
+    U, S, Vt = torch.linalg.svd(tau.sum(dim=0), full_matrices=False)
+    return S[0] * U @ Vt
+
+
+@flattening.mistake("You return the plain sum: its spectrum is not flattened.")
+def plain_sum(tau):
+    return tau.sum(dim=0)
+
+
+# ---------------------------------------------------------------------------- 09.5
+
+solving = Exercise(
+    id="09.5",
+    title="WUDI's optimum in one line",
+    goal="Minimise L(X) = sum_n |(X - tau_n) tau_n^T|^2 / |tau_n|^2 without a single step: set its gradient to zero.",
+    minutes=15,
+    difficulty=4,
+    importance=4,
+    hints=[
+        "With C_n = tau_n^T tau_n / |tau_n|^2 the gradient is 2 sum_n (X - tau_n) C_n. Solve for X.",
+        "X (sum_n C_n) = sum_n tau_n C_n. The matrix on the left may have no inverse: use the pseudo-inverse.",
+        "`C = tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True)`; `(tau @ C).sum(dim=0)` times the inverse.",
+    ],
+)
+
+
+@solving.solution
+def wudi_optimum(tau):
+    """(sum_n tau_n C_n) (sum_n C_n)^+ with C_n = tau_n^T tau_n / ||tau_n||_F^2, (in, in).
+
+    tau: (N, out, in) -> (out, in); ^+ is the pseudo-inverse
+    """
+    C = tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True)
+    return (tau @ C).sum(dim=0) @ torch.linalg.pinv(C.sum(dim=0))
+
+
+TWO = torch.tensor(
+    [[[2.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, -1.0, 0.5], [3.0, 0.0, 2.0]]], dtype=torch.float64
+)  # (2, 2, 3)
+
+
+def _loss(X: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
+    return sum(((X - t) @ t.T).square().sum() / t.square().sum() for t in tau)
+
+
+@solving.law("one expert comes back as it is")
+def _(wudi_optimum):
+    return wudi_optimum(TWO[:1]), TWO[0]
+
+
+@solving.law("two experts with different inputs do not disturb each other: their sum is the optimum")
+def _(wudi_optimum):
+    tau = torch.tensor([[[2.0, 0.0, 0.0], [1.0, 0.0, 0.0]], [[0.0, 3.0, 1.0], [0.0, 0.0, -1.0]]])
+    return wudi_optimum(tau), tau.sum(dim=0)
+
+
+@solving.law("two experts with one and the same input: their mean, if they are equally long")
+def _(wudi_optimum):
+    tau = torch.tensor([[[3.0, 0.0, 0.0], [4.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]]])
+    return wudi_optimum(tau), tau.mean(dim=0)
+
+
+@solving.law("... also if one is twice as long, because L divides by the squared length")
+def _(wudi_optimum):
+    tau = torch.tensor([[[6.0, 0.0, 0.0], [8.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]]])
+    return wudi_optimum(tau), tau.mean(dim=0)
+
+
+@solving.law("at the optimum the gradient of L is zero")
+def _(wudi_optimum):
+    X = torch.as_tensor(wudi_optimum(TWO)).clone().requires_grad_(True)
+    gradient = torch.autograd.grad(_loss(X, TWO), X)[0]
+    return gradient, torch.zeros(2, 3)
+
+
+@solving.law("the order of the experts does not matter")
+def _(wudi_optimum):
+    return wudi_optimum(TWO.flip(0)), wudi_optimum(TWO)
+
+
+@solving.mistake(
+    "You divide by the norm, not by its square, as the authors' ViT script does. The paper has the square."
+)
+def norm_not_squared(tau):
+    C = tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True).sqrt()
+    return (tau @ C).sum(dim=0) @ torch.linalg.pinv(C.sum(dim=0))
+
+
+@solving.mistake(
+    "The experts' lengths are not divided out, so a long task vector has more say. C_n has |tau_n|^2 below."
+)
+def not_normalised(tau):
+    C = tau.mT @ tau
+    return (tau @ C).sum(dim=0) @ torch.linalg.pinv(C.sum(dim=0))
+
+
+@solving.mistake("You left out the (pseudo-)inverse of sum_n C_n: X is multiplied by it on the other side.")
+def inverse_forgotten(tau):
+    C = tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True)
+    return (tau @ C).sum(dim=0)
+
+
+@solving.mistake(
+    "You work on the outputs, tau tau^T, from the left. Rows of tau_n stand for inputs: tau^T tau, on the right."
+)
+def outputs_for_inputs(tau):
+    C = tau @ tau.mT / tau.square().sum(dim=(1, 2), keepdim=True)
+    return torch.linalg.pinv(C.sum(dim=0)) @ (C @ tau).sum(dim=0)
+
+
+@solving.mistake("You solve for each expert alone and add up: that is the plain sum. Sum the C_n before you invert.")
+def each_for_itself_solved(tau):
+    C = tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True)
+    return (tau @ C @ torch.linalg.pinv(C)).sum(dim=0)
+
+
+@solving.mistake("That is the plain mean. The C_n weigh the experts, direction by direction of the input.")
+def plain_mean(tau):
+    return tau.mean(dim=0)
+
+
+EXERCISES = [truncating, interfering, whitening, flattening, solving]
+
+QUIZZES = [
+    Quiz(
+        "09.q1",
+        "Two experts write into directions u_1 and u_2 of one layer's output. When does that harm anybody?",
+        right="c",
+        a=(
+            "As soon as u_1 and u_2 overlap.",
+            "Not if the inputs that wake them never occur together: V must overlap too.",
+        ),
+        b=(
+            "As soon as their input directions overlap.",
+            "Then both answer the same input, but into outputs that can be told apart.",
+        ),
+        c=(
+            "When outputs and inputs overlap, the more so the stronger the directions are.",
+            "Yes: that is the product (U^T U - I) S (V^T V - I).",
+        ),
+        d=("Never: matrices add up.", "The sum is exact; what the next layer reads out of it is a mixture."),
+    ),
+    Quiz(
+        "09.q2",
+        "More Adam steps bring WUDI's loss down. Does the merged model have to become better?",
+        right="b",
+        a=(
+            "Yes, that is what a loss is for.",
+            "This loss is a stand-in: it never saw an image. Look at the experiment.",
+        ),
+        b=(
+            "No: the loss trusts the weakest directions of the task vectors as much as the strong ones.",
+            "Yes. Stopping early leaves the weak, noisy directions at the plain sum.",
+        ),
+        c=("No, because Adam diverges.", "The objective is quadratic and convex; a small lr does not diverge."),
+    ),
+    Quiz(
+        "09.q3",
+        "The neurons of an MLP are put into another order (rows of c_fc, columns of c_proj). Which method notices?",
+        right="a",
+        a=(
+            "FR, the frequency filter.",
+            "Yes: neighbours are no longer neighbours. The network computes the same, its frequencies are others.",
+        ),
+        b=("TSV-M.", "Singular values and directions only follow the new order: the merged function is the same."),
+        c=("WUDI.", "Its inputs and outputs follow the new order; the optimum follows too."),
+        d=("Task Arithmetic.", "It adds entry by entry: the new order is only a new order."),
+    ),
+]
