@@ -50,5 +50,5 @@ $(INSTALLED): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "$(PYTHON) cannot make a virtual environment (on Debian: apt install python3-venv)."; exit 1; }
 	@echo "Installing into $(VENV): a few minutes the first time, mostly PyTorch."
-	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_FLAGS) -e '.[lab,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -qq $(PIP_FLAGS) -e '.[lab,dev]'
 	touch $@

@@ -84,10 +84,10 @@ CLEARLY = 2.0
 """Percent points: what "clearly below" means here, about two standard errors of an average over the OOD tasks."""
 
 
-def recorded_bands(suite_name: str = "pocket") -> list[dict] | None:
-    """The bands that were measured when the suite was built, from its metrics.json; None if there is no such file."""
-    path = Path(__file__).parent / "suites" / suite_name / "metrics.json"
-    return json.loads(path.read_text(encoding="utf-8"))["bands"] if path.is_file() else None
+def recorded_bands() -> list[dict] | None:
+    """The bands of the pocket suite as they were when it was built; None if its weights are not here."""
+    metrics = Path(__file__).parent / "suites" / "pocket" / "weights" / "metrics.json"
+    return json.loads(metrics.read_text(encoding="utf-8"))["bands"] if metrics.is_file() else None
 
 
 def bands(suite) -> list[dict]:

@@ -22,6 +22,9 @@ from .evaluate import choose_lam, provenance, reference, scores, summary
 from .methods import METHODS, SEED, Method
 from .params import Params, add, task_vectors
 
+VAL_IMAGES = 100
+"""Validation images a task for the choice of each scale: nine scales tried then cost about as much as one test run."""
+
 COLUMNS = {
     "method": "method", "needs": "needs", "lam": "lam", "lam_from": "lam from", "id_avg": "ID avg", "id_worst": "worst",
     "ood_avg": "OOD avg", "h": "H", "normalised": "norm.", "seconds": "seconds", "peak_mb": "peak MB",
@@ -69,7 +72,7 @@ def rows_of(
     about = {"method": name, "needs": method.all_needs}
     cost = {"seconds": seconds, "peak_mb": peak_mb, "density": density(tau_m)}
     rows, per_task = [], {}
-    for lam, lam_from in [(method.lam, "paper"), (choose_lam(suite, tau_m)[0], "validation")]:
+    for lam, lam_from in [(method.lam, "paper"), (choose_lam(suite, tau_m, n=VAL_IMAGES)[0], "validation")]:
         if lam not in per_task:
             per_task[lam] = scores(suite, add(suite.theta_0, tau_m, lam))
         result = summary(suite, per_task[lam], expert_accuracy)

@@ -80,13 +80,14 @@ def test_outside(value, verdict):
     assert doctor.outside({"name": "x", "low": 2, "high": 3, "value": value}) is verdict
 
 
-def test_recorded_bands_come_from_the_suite_folder(tmp_path, monkeypatch):
+def test_recorded_bands_come_with_the_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "__file__", str(tmp_path / "doctor.py"))
-    assert doctor.recorded_bands("some") is None
-    (tmp_path / "suites" / "some").mkdir(parents=True)
+    assert doctor.recorded_bands() is None
+    weights = tmp_path / "suites" / "pocket" / "weights"
+    weights.mkdir(parents=True)
     band = {"name": "x", "low": 0, "high": 1, "value": 0.5}
-    (tmp_path / "suites" / "some" / "metrics.json").write_text(json.dumps({"bands": [band]}), encoding="utf-8")
-    assert doctor.recorded_bands("some") == [band]
+    (weights / "metrics.json").write_text(json.dumps({"bands": [band], "seed": 1}), encoding="utf-8")
+    assert doctor.recorded_bands() == [band]
 
 
 def test_machine_names_versions_and_memory():

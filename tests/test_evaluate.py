@@ -109,9 +109,10 @@ def test_reference_rows(suite):
 # ---------------------------------------------------------------------------- choice of lam
 
 
+@pytest.mark.parametrize("steep", [0.1, 1.0, 6.0])
 @pytest.mark.parametrize("peak", range(len(LAMS)))
-def test_the_search_finds_the_best_point_of_the_whole_grid(peak):
-    suite = PeakSuite(best=LAMS[peak])
+def test_the_search_finds_the_best_point_of_the_whole_grid(peak, steep):
+    suite = PeakSuite(best=LAMS[peak], steep=steep)
     lam, curve = choose_lam(suite, {"w": torch.ones(1)})
     assert lam == LAMS[peak]
     assert len(curve) <= 9 < len(LAMS)

@@ -1,5 +1,6 @@
 """A suite small enough for any test: a random two-layer ViT, three ID tasks of unequal size, two OOD tasks."""
 
+import math
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -66,13 +67,14 @@ class TinySuite:
 class PeakSuite:
     """One number w as the model, so that accuracy against lam is a known curve with one peak.
 
-    Image i of a task is right while |ln(w / best)| < its reach; the OOD task is right only for w = 0.
+    Image i of a task is right while |ln(w / best)| < its reach, where scales below the best count `steep` times as
+    far; the OOD task is right only for w = 0.
     """
 
     name = "peak"
 
-    def __init__(self, best: float, n: int = 200):
-        self.best, self.n = best, n
+    def __init__(self, best: float, steep: float = 1.0, n: int = 400):
+        self.best, self.steep, self.n = best, steep, n
         self.theta_0 = {"w": torch.zeros(1)}
         self.tasks = {"home": SimpleNamespace(kind="id"), "abroad": SimpleNamespace(kind="ood")}
         self.id_tasks, self.ood_tasks = ["home"], ["abroad"]
@@ -86,5 +88,6 @@ class PeakSuite:
     def encode(self, theta, images):
         w = theta["w"].item()
         self.tried.append(w)
-        right = (torch.log(torch.tensor(w / self.best)).abs() < images) if w else images < 0
+        distance = math.log(w / self.best) if w else math.inf
+        right = images > (distance if distance > 0 else -self.steep * distance) if w else images < 0
         return torch.eye(2)[(~right).long()]
