@@ -1,0 +1,218 @@
+"""Does some test go red for every small mistake? `make mutate`, or  python tests/mutate.py [files] [--jobs N] [-v]
+
+Changes one operator, constant, condition or statement at a time in a copy of samerge_edu/transforms and
+samerge_edu/merges (and what only they use, matrices.py), runs the test files that name the changed module, and
+counts how many changes are noticed. Exits with 1 below 95 %, and for survivors that EQUIVALENT does not explain.
+
+Every mutant runs in a fork of one process that has imported torch already: a second each, not ten.
+"""
+
+import argparse
+import ast
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "samerge_edu"
+TARGET = 0.95
+
+# (file, line as written, change): why no test can notice
+EQUIVALENT: dict[tuple[str, str, str], str] = {}
+
+SWAPS = {
+    **{
+        ast.Add: ast.Sub,
+        ast.Sub: ast.Add,
+        ast.Mult: ast.Div,
+        ast.Div: ast.Mult,
+        ast.FloorDiv: ast.Mult,
+        ast.Pow: ast.Mult,
+    },
+    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
+    **{ast.And: ast.Or, ast.Or: ast.And, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.In: ast.NotIn},
+}
+NAMES = {"min": "max", "max": "min", "sum": "mean", "mean": "sum", "floor": "ceil", "ceil": "floor", "round": "int"}
+
+
+def mutants(source):
+    """(line number, description, changed source) for every change; docstrings and error messages are left alone."""
+    for number in range(sum(1 for _ in _changes(ast.parse(source)))):
+        tree = ast.parse(source)
+        line, description, change = list(_changes(tree))[number]
+        change()
+        yield line, description, ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _changes(tree):
+    for node in ast.walk(tree):
+        for child in ast.iter_child_nodes(node):
+            child.parent = node
+    for node in ast.walk(tree):
+        if not hasattr(node, "lineno") or _is_text_or_type(node):
+            continue
+
+        def becomes(old, new, field, value, node=node):
+            return node.lineno, f"{old} -> {new}", lambda: setattr(node, field, value)
+
+        if isinstance(node, (ast.BinOp, ast.BoolOp, ast.AugAssign)) and type(node.op) in SWAPS:
+            swap = SWAPS[type(node.op)]
+            yield becomes(type(node.op).__name__, swap.__name__, "op", swap())
+        elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
+            swap = SWAPS[type(node.ops[0])]
+            yield becomes(type(node.ops[0]).__name__, swap.__name__, "ops", [swap(), *node.ops[1:]])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+            yield becomes(node.value, not node.value, "value", not node.value)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+            other = node.value + 1 if isinstance(node.value, int) else node.value * 2 or 1.0
+            yield becomes(node.value, other, "value", other)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not)):
+            plus = ast.UnaryOp(ast.UAdd(), node.operand) if isinstance(node.op, ast.USub) else ast.Call(
+                ast.Name("bool", ast.Load()), [node.operand], []
+            )  # fmt: skip
+            yield node.lineno, f"no {type(node.op).__name__}", lambda n=node, p=plus: _replace(n, p)
+        elif isinstance(node, (ast.If, ast.IfExp)):
+            yield becomes("condition", "not condition", "test", ast.UnaryOp(ast.Not(), node.test))
+        elif isinstance(node, ast.Name) and node.id in NAMES and isinstance(node.parent, ast.Call):
+            new = {"sum": "max"}.get(node.id, NAMES[node.id])  # there is no built-in mean
+            yield becomes(node.id, new, "id", new)
+        elif isinstance(node, ast.Attribute) and node.attr in NAMES and isinstance(node.parent, ast.Call):
+            yield becomes(f".{node.attr}", f".{NAMES[node.attr]}", "attr", NAMES[node.attr])
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield node.lineno, "statement -> pass", lambda n=node: _replace(n, ast.Pass())
+
+
+def _is_text_or_type(node):
+    while node := getattr(node, "parent", None):
+        if isinstance(node, (ast.JoinedStr, ast.Raise, ast.AnnAssign)) or _is_annotation(node):
+            return True
+    return False
+
+
+def _is_annotation(node):
+    owner = getattr(node, "parent", None)
+    return (isinstance(owner, ast.arg) and owner.annotation is node) or (
+        isinstance(owner, ast.FunctionDef) and owner.returns is node
+    )
+
+
+def _replace(old, new):
+    for field, value in ast.iter_fields(old.parent):
+        if value is old:
+            setattr(old.parent, field, new)
+        elif isinstance(value, list) and any(item is old for item in value):
+            value[next(i for i, item in enumerate(value) if item is old)] = new
+
+
+# ---------------------------------------------------------------------------- running the tests
+
+
+def tests_for(file):
+    """The module's doctests, and the test files that import it, those that bear its name first."""
+    *parent, name = file.relative_to(ROOT).with_suffix("").parts
+    imports = re.compile(rf"{'.'.join(parent)}\.{name}\b|from {'.'.join(parent)} import .*\b{name}\b")
+    found = [test for test in sorted((ROOT / "tests").glob("test_*.py")) if imports.search(test.read_text("utf-8"))]
+    found.sort(key=lambda test: name.split("_")[0] not in test.name)
+    return [str(path.relative_to(ROOT)) for path in (*found, file)]
+
+
+def is_green(folder, tests, limit, show=False):
+    """Run pytest on the copy in a fork; a red test, an error and a run over the time limit are all noticed."""
+    child = os.fork()
+    if child == 0:
+        import pytest
+
+        os.chdir(folder)
+        sys.path.insert(0, str(folder))
+        if not show:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(1, 2)
+        arguments = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu and not browser"]
+        os._exit(int(pytest.main([*arguments, *tests])))
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def work(jobs, folder, report):
+    """Run each (file, line, description, source) of `jobs` in a copy of the repository; one JSON line per survivor."""
+    for part in ("samerge_edu", "tests"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "suites", "output"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    seconds = {}
+    for file, line, description, source in jobs:
+        relative, tests = file.relative_to(ROOT), tests_for(file)
+        if file not in seconds:
+            start = time.monotonic()
+            if not is_green(folder, tests, limit=600, show=True):
+                sys.exit(f"{relative}: its tests are red without any change: {' '.join(tests)}")
+            seconds[file] = time.monotonic() - start
+        original = file.read_text("utf-8")
+        (folder / relative).write_text(source, "utf-8")
+        survived = is_green(folder, tests, limit=10 + 5 * seconds[file])
+        (folder / relative).write_text(original, "utf-8")
+        text = original.splitlines()[line - 1].strip()
+        print(json.dumps([str(relative), line, text, description, survived]), file=report, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", type=Path, help="default: matrices.py, transforms/*.py, merges/*.py")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
+    arguments = parser.parse_args()
+    default = [PACKAGE / "matrices.py", *sorted(PACKAGE.glob("transforms/*.py")), *sorted(PACKAGE.glob("merges/*.py"))]
+    files = [file.resolve() for file in arguments.files] or [file for file in default if file.name != "__init__.py"]
+
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    sys.dont_write_bytecode = True  # two mutants a second apart would share one .pyc
+    for module in ("open_clip", "pytest", "scipy.linalg"):  # all that takes long to import, once
+        importlib.import_module(module)
+    import torch
+
+    torch.set_num_threads(1)
+    jobs = [(file, *mutant) for file in files for mutant in mutants(file.read_text("utf-8"))]
+    print(f"{len(jobs)} mutants of {len(files)} files with torch {torch.__version__}", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        workers = []
+        for n in range(arguments.jobs):
+            folder = Path(scratch) / str(n)
+            folder.mkdir()
+            if not (worker := os.fork()):
+                with open(Path(scratch) / f"{n}.jsonl", "w", encoding="utf-8") as report:
+                    work(jobs[n :: arguments.jobs], folder, report)
+                os._exit(0)
+            workers.append(worker)
+        if any(os.waitpid(worker, 0)[1] for worker in workers):
+            sys.exit("a worker failed, see above")
+        lines = [line for n in range(arguments.jobs) for line in (Path(scratch) / f"{n}.jsonl").open(encoding="utf-8")]
+
+    tally, unexplained = defaultdict(lambda: [0, 0]), []
+    for file, line, text, description, survived in sorted(json.loads(one) for one in lines):
+        reason = EQUIVALENT.get((file.removeprefix("samerge_edu/"), text, description))
+        tally[file][0] += not survived
+        tally[file][1] += reason is None or not survived
+        if survived and not reason:
+            unexplained.append(f"{file}:{line}: {description} in: {text}")
+    for file, (killed, counted) in tally.items():
+        print(f"{killed:5} of {counted:4} killed  {file}")
+    killed, counted = (sum(column) for column in zip(*tally.values(), strict=True))
+    print(f"{killed} of {counted} killed: {killed / counted:.1%}", *unexplained, sep="\n")
+    sys.exit(killed / counted < TARGET or bool(unexplained))
+
+
+if __name__ == "__main__":
+    main()
