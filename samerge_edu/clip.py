@@ -76,8 +76,9 @@ class Renamed(Mapping[str, Tensor]):
         spec = structure(source)
         self.structure: Structure = {}
         for ours, theirs in self.names.items():
-            (_, *columns), dtype = spec[theirs[0]]
-            shape = (sum(spec[t][0][0] for t in theirs), *columns)
+            shape, dtype = spec[theirs[0]]
+            if len(theirs) > 1:
+                shape = (sum(spec[t][0][0] for t in theirs), *shape[1:])
             self.structure[ours] = (shape[::-1] if ours in self.transposed else shape, dtype)
 
     def __getitem__(self, key: str) -> Tensor:

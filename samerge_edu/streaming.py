@@ -133,7 +133,7 @@ def write_safetensors(
                     )
                 left.remove(name)
                 f.seek(start + header[name]["data_offsets"][0])
-                f.write(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+                f.write(_bytes(tensor))
             if left:
                 raise ValueError(f"missing tensor '{min(left)}' ({len(left)} missing in all)")
         Path(part).chmod(0o644)  # mkstemp's own is for the owner only
@@ -151,8 +151,13 @@ def fingerprint(model: Params) -> dict[str, str]:
             return {"file": Path(path).name, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}
     digest = hashlib.sha256()
     for key in sorted(model):
-        digest.update(key.encode() + model[key].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(key.encode())
+        digest.update(_bytes(model[key]))
     return {"file": "", "sha256": digest.hexdigest()}
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
 
 
 def _versions() -> dict[str, str]:

@@ -18,9 +18,10 @@ import torch
 from hub_server import HubServer
 from safetensors.torch import save_file
 
+from samerge_edu.lora import dense
 from samerge_edu.suites import hub
 from samerge_edu.suites.manifest import HASHES, MODELS, REVISIONS, TALL20, WORKSHOP, Asset
-from samerge_edu.suites.vit_b_32 import Factors, read_adapter, suite_assets
+from samerge_edu.suites.vit_b_32 import read_adapter, suite_assets
 
 HERE = Path(__file__).parent
 FILE = Asset("org/model_a", "model.safetensors", 1, "MIT", "12")
@@ -161,6 +162,7 @@ def test_without_a_network(served, tmp_path, monkeypatch):
 
 FETCH = """
 import sys
+from samerge_edu.lora import dense
 from samerge_edu.suites import hub
 from samerge_edu.suites.manifest import Asset
 path = hub.locate(Asset("org/model_a", "model.safetensors", 0.0, "MIT", "12"))
@@ -353,52 +355,76 @@ def test_a_pickle_can_be_converted_and_an_attack_cannot(tmp_path):
 # ---------------------------------------------------------------------------- adapters
 
 
-@pytest.fixture
-def adapter(tmp_path):
-    """Writes an adapter of rank 2, alpha 6 for one layer; returns its two files."""
+def adapter(
+    folder: Path, layers=("q", "k", "v", "out"), weights="adapter_model.bin", **about
+) -> dict[str, torch.Tensor]:
+    """Write an adapter as KnOTS did, a pickle under Hugging Face's names; returns its updates B A."""
+    updates, tensors = {}, {}
+    for i, which in enumerate(layers):
+        A, B = torch.randn(2 + i, 5), torch.randn(7, 2 + i)
+        name = f"base_model.model.vision_model.encoder.layers.1.self_attn.{which}_proj"
+        tensors |= {f"{name}.lora_A.weight": A, f"{name}.lora_B.weight": B}
+        updates[which] = B @ A
+    ranks = {f"{which}_proj": 2 + i for i, which in enumerate(layers)}
+    config = {"r": 2, "lora_alpha": 6, "rank_pattern": ranks, "bias": "none", **about}
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (torch.save if weights.endswith(".bin") else save_file)(tensors, folder / weights)
+    return updates
 
-    def write(tensors=None, **about):
-        A, B = torch.randn(2, 5), torch.randn(7, 2)
-        name = "base_model.model.vision_model.encoder.layers.1.self_attn.k_proj"
-        tensors = {f"{name}.lora_A.weight": A, f"{name}.lora_B.weight": B} if tensors is None else tensors
-        save_file(tensors, tmp_path / "adapter_model.safetensors")
-        config = {"r": 2, "lora_alpha": 6, "bias": "none", **about}
-        (tmp_path / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
-        return tmp_path / "adapter_config.json", tmp_path / "adapter_model.safetensors"
 
-    return write
+def read(folder: Path, weights="adapter_model.bin"):
+    return read_adapter(folder / "adapter_config.json", folder / weights, layers=2)
 
 
-def test_plain_and_rank_stabilised_lora_have_their_own_scale(adapter):
-    (name, factors), *rest = read_adapter(*adapter()).items()
-    assert (name, rest) == ("encoder.layers.1.self_attn.k_proj.weight", [])
-    assert isinstance(factors, Factors)
-    assert (factors.A.shape, factors.B.shape, factors.scale) == ((2, 5), (7, 2), 3.0)
-    assert read_adapter(*adapter(use_rslora=True))[name].scale == pytest.approx(6 / 2**0.5)
-    bare = {"encoder.layers.1.self_attn.k_proj.lora_A.default.weight": torch.ones(2, 5)}
-    bare |= {"encoder.layers.1.self_attn.k_proj.lora_B.default.weight": torch.ones(7, 2)}
-    assert name in read_adapter(*adapter(bare))  # other wrappings, other names
+BLOCK = "transformer.resblocks.1.attn"
+
+
+@pytest.mark.parametrize("weights", ["adapter_model.bin", "adapter_model.safetensors"])
+def test_separate_adapters_become_one_of_the_fused_projection_exactly(tmp_path, weights):
+    updates = adapter(tmp_path, weights=weights)
+    loras = read(tmp_path, weights)
+    assert set(loras) == {f"{BLOCK}.in_proj_weight", f"{BLOCK}.out_proj.weight"}
+    # alpha is 6 for all, ranks are 2, 3, 4 and 5: scales 3, 2, 1.5 and 1.2
+    expected = torch.cat([3 * updates["q"], 2 * updates["k"], 1.5 * updates["v"]])
+    torch.testing.assert_close(dense(loras)[f"{BLOCK}.in_proj_weight"], expected)
+    torch.testing.assert_close(dense(loras)[f"{BLOCK}.out_proj.weight"], 1.2 * updates["out"])
+    assert loras[f"{BLOCK}.in_proj_weight"].A.shape == (2 + 3 + 4, 5)
+
+
+def test_an_adapter_that_leaves_k_alone(tmp_path):
+    updates = adapter(tmp_path, layers=("q", "v"))
+    tau = dense(read(tmp_path))[f"{BLOCK}.in_proj_weight"]
+    torch.testing.assert_close(tau, torch.cat([3 * updates["q"], torch.zeros(7, 5), 2 * updates["v"]]))
+
+
+def test_rank_stabilised_lora_has_its_own_scale(tmp_path):
+    updates = adapter(tmp_path, layers=("out",), use_rslora=True)
+    torch.testing.assert_close(dense(read(tmp_path))[f"{BLOCK}.out_proj.weight"], 6 / 2**0.5 * updates["out"])
 
 
 @pytest.mark.parametrize(
     ("about", "match"),
     [
-        ({"use_dora": True}, "use_dora=True, expected plain LoRA"),
-        ({"bias": "lora_only"}, "bias='lora_only', expected plain LoRA"),
-        ({"modules_to_save": ["head"]}, r"modules_to_save=\['head'\]"),
-        ({"rank_pattern": {"k_proj": 8}}, "ranks or scales of their own per layer"),
-        ({"r": 3}, r"got .*\(2, 5\).*expected A \(3, in\) and B \(out, 3\)"),
+        ({"use_dora": True}, "use_dora = True; DoRA rescales"),
+        ({"bias": "lora_only"}, "bias = 'lora_only'; trained biases would be lost"),
+        ({"modules_to_save": ["head"]}, "modules_to_save"),
+        ({"rank_pattern": {}}, "has rank 3 in the file, 2 in"),
     ],
 )
-def test_what_is_no_plain_lora_is_refused(adapter, about, match):
+def test_what_is_no_plain_lora_is_refused(tmp_path, about, match):
+    adapter(tmp_path, **about)
     with pytest.raises(ValueError, match=match):
-        read_adapter(*adapter(**about))
+        read(tmp_path)
 
 
-def test_an_adapter_with_other_tensors_is_refused(adapter):
-    magnitude = {"encoder.layers.1.self_attn.k_proj.lora_magnitude_vector": torch.ones(7)}
-    with pytest.raises(ValueError, match=r"unknown key 'encoder.*lora_magnitude_vector'"):
-        read_adapter(*adapter(magnitude))
-    half = {"encoder.layers.1.self_attn.k_proj.lora_A.weight": torch.ones(2, 5)}
-    with pytest.raises(ValueError, match=r"expected A \(2, in\) and B \(out, 2\)"):
-        read_adapter(*adapter(half))
+def test_an_adapter_for_another_model_and_a_hostile_one_are_refused(tmp_path):
+    adapter(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"has 'encoder.layers.1.self_attn.k_proj.weight', which .* of 1 layers has not"
+    ):
+        read_adapter(tmp_path / "adapter_config.json", tmp_path / "adapter_model.bin", layers=1)
+    marker = tmp_path / "attacked"
+    torch.save({"w": Attack(marker)}, tmp_path / "adapter_model.bin")
+    with pytest.raises(ValueError, match="holds more than tensors"):
+        read(tmp_path)
+    assert not marker.exists()
