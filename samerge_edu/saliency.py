@@ -365,13 +365,7 @@ class Lazy(Mapping[str, Tensor]):
         return len(self.names)
 
 
-MODULATIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
-    # importance |G_n|, weight theta_n, own update tau_n, aggregated update tau_star = sum_i tau_i
-    "literal": lambda G, theta, tau, tau_star: theta.sign() * G * tau_star,
-    "agreement": lambda G, theta, tau, tau_star: tau.sign() * G * tau_star,
-    "abs": lambda G, theta, tau, tau_star: G * tau_star.abs(),
-    "none": lambda G, theta, tau, tau_star: G * tau.abs(),
-}
+MODULATIONS = ("literal", "agreement", "abs", "none")
 
 
 def flow_score(
@@ -404,7 +398,7 @@ def flow_score(
     tensor([[ 0.1667, -0.1667]])
     """
     if modulation not in MODULATIONS:
-        raise ValueError(f"modulation: got {modulation!r}, expected one of {tuple(MODULATIONS)}")
+        raise ValueError(f"modulation: got {modulation!r}, expected one of {MODULATIONS}")
     if flow_at not in ("expert", "merged"):
         raise ValueError(f"flow_at: got {flow_at!r}, expected 'expert' or 'merged'")
     theta_0 = {key: working(theta_0[key]) for key in theta_0}
@@ -417,8 +411,15 @@ def flow_score(
         flows = [flow(thetas[0])] * len(taus) if flow_at == "merged" else [flow(theta) for theta in thetas]
 
         def saliency(n: int, key: str) -> Tensor:
-            G = flows[n].gradient(key)
-            return MODULATIONS[modulation](G, thetas[n][key], working(taus[n][key]), tau_star[key])
+            S = flows[n].gradient(key)  # |G|, fresh, so it may be worked on in place
+            S *= working(taus[n][key]) if modulation == "none" else tau_star[key]
+            if modulation == "literal":
+                S *= thetas[n][key].sign_()
+            elif modulation == "agreement":
+                S *= working(taus[n][key]).sign()
+            else:
+                S.abs_()
+            return S
 
         return [Lazy(theta_0, partial(saliency, n)) for n in range(len(taus))]
 

@@ -3,7 +3,8 @@
 On Linux (and so on Colab and Binder) the work is done in a forked child: it sees everything the learner
 defined, is killed when its time is over, cannot allocate more than its share, and answers in lines of JSON.
 Elsewhere fork is unsafe or missing, so a thread does the work and is told to stop from outside; that
-reaches every Python loop, but not a single library call that takes for ever: such a thread is left behind.
+reaches Python loops, but neither a single library call that takes for ever nor a bare `except:` that goes
+on: such a thread is left behind.
 """
 
 import contextlib
@@ -147,26 +148,25 @@ def _in_a_thread(job: Job, seconds: float, megabytes: int) -> dict:
             results.append(job(trying.append))
 
     this_process = psutil.Process()
-    held = this_process.memory_info().rss
+    held = this_process.memory_info().vms
     deadline, why = time.monotonic() + seconds, None
     worker = threading.Thread(target=work, daemon=True)
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         worker.start()
         try:
-            while worker.is_alive():
+            while worker.is_alive() and why is None:
                 worker.join(0.02)
-                if why is None and time.monotonic() > deadline:
+                if time.monotonic() > deadline:
                     why = "time"
-                elif why is None and this_process.memory_info().rss - held > megabytes * 2**20:
+                elif this_process.memory_info().vms - held > megabytes * 2**20:
                     why = "memory"
-                if why is not None:
-                    _throw_stopped_into(worker)
-                    if time.monotonic() > deadline + 2:  # inside one endless library call: leave it behind
-                        break
-        except KeyboardInterrupt:
+        except BaseException:  # the learner interrupts the kernel
             _throw_stopped_into(worker)
             raise
-    if why is None and results:
+        if worker.is_alive():
+            _throw_stopped_into(worker)  # once: a second one could strike on the way out, where nobody catches it
+            worker.join(5)  # it may have much memory to give back
+    if results:
         return {**results[0], "printed": printed.getvalue()[:PRINTED]}
     return {"stopped": why or "crash", "trying": trying[-1]}
 

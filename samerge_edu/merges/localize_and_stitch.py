@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..masks import keep_largest
+from ..masks import keep_largest, magnitude
 from ..params import Params, check_finite, check_same_structure, stacked
 
 
@@ -31,10 +31,10 @@ def localize_and_stitch(taus: Sequence[Params], density: float = 0.1) -> dict[st
     """
     check_same_structure(taus)
     check_finite(taus)
-    keep = keep_largest(lambda key: stacked(taus, key).abs_(), taus[0], density)
+    keep = keep_largest(magnitude(taus), taus[0], density)
     tau_m = {}
     for key in taus[0]:
         m = keep(key)  # (N, *shape)
-        total = stacked(taus, key).where(m, 0).sum(dim=0)
+        total = stacked(taus, key).masked_fill_(~m, 0).sum(dim=0)
         tau_m[key] = (total / m.sum(dim=0).clamp(min=1)).to(taus[0][key].dtype)
     return tau_m

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..masks import keep_largest
+from ..masks import keep_largest, magnitude
 from ..params import Params, check_finite, check_same_structure, stacked
 
 
@@ -41,13 +41,13 @@ def ties(
     check_finite(taus)
     if reduce not in ("mean", "sum"):
         raise ValueError(f"reduce: got '{reduce}', expected 'mean' or 'sum'")
-    keep = keep_largest(lambda key: stacked(taus, key).abs_(), taus[0], density, scope)
+    keep = keep_largest(magnitude(taus), taus[0], density, scope)
     tau_m = {}
     for key in taus[0]:
-        tau_hat = stacked(taus, key).where(keep(key), 0)  # (N, *shape)  Step 1: trim
+        tau_hat = stacked(taus, key).masked_fill_(~keep(key), 0)  # (N, *shape)  Step 1: trim
         gamma = tau_hat.sum(dim=0).sign()  # (*shape)  Step 2: elect
         agree = tau_hat.sign() == gamma  # (N, *shape)  n in A^p
-        merged = tau_hat.where(agree, 0).sum(dim=0)  # (*shape)  Step 3: merge
+        merged = tau_hat.masked_fill(~agree, 0).sum(dim=0)  # (*shape)  Step 3: merge
         if reduce == "mean":
             merged = merged / agree.sum(dim=0).clamp(min=1)
         tau_m[key] = merged.to(taus[0][key].dtype)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,24 +82,33 @@ def sa_merging(
     for t in range(1, T + 1):
         S = score(tau_hat)
         for group in groups:
-            numel = sum(tau_hat[0][key].numel() for key in group)
-            keep = math.ceil((1 - p) ** t * numel * (1 - 1e-12))  # else 0.8^2 * 100 = 64.00000000000001 would be 65
-            masks = [_mask(S_n, tau_n, group, keep, n) for n, (S_n, tau_n) in enumerate(zip(S, tau_hat, strict=True))]
-            for tau_n, mask in zip(tau_hat, masks, strict=True):  # after all scores of this group were read
-                for key, m in zip(group, mask.split([tau_n[key].numel() for key in group]), strict=True):
-                    tau_n[key] *= m.view_as(tau_n[key])
+            keep = math.ceil((1 - p) ** t * sum(tau_hat[0][key].numel() for key in group) * (1 - 1e-12))
+            lost = [_lost(S_n, tau_n, group, keep, n) for n, (S_n, tau_n) in enumerate(zip(S, tau_hat, strict=True))]
+            for tau_n, positions in zip(tau_hat, lost, strict=True):  # only now: the scores depend on all experts
+                for key in group:
+                    tau_n[key].view(-1).index_fill_(0, positions[key], 0)
         if progress:
             progress(t, tau_hat)
     return tau_hat
 
 
-def _mask(S: Params, tau: Params, keys: list[str], keep: int, n: int) -> Tensor:
-    """m_n over the given tensors, one after the other: the `keep` largest scores among survivors."""
-    scores = [S[key].masked_fill(tau[key] == 0, -math.inf).flatten() for key in keys]
+def _lost(S: Params, tau: Params, keys: list[str], keep: int, n: int) -> dict[str, Tensor]:
+    """Where m_n turns from 1 to 0: key -> positions of the survivors that are not among the `keep` largest scores."""
+    left = {key: _positions(tau[key] != 0) for key in keys}
+    scores = [S[key].flatten().index_select(0, left[key]) for key in keys]
     for key, s in zip(keys, scores, strict=True):
-        if s.isnan().any():
+        if s.sum().isnan() and s.isnan().any():
             raise ValueError(f"score of task vector {n}, key '{key}': got NaN, expected numbers")
-    return topk_mask(scores[0] if len(scores) == 1 else torch.cat(scores), keep)
+    m = topk_mask(torch.cat(scores), min(keep, sum(map(len, scores))))
+    parts = zip(keys, m.split([len(s) for s in scores]), strict=True)
+    return {key: left[key].index_select(0, _positions(~part)) for key, part in parts}
+
+
+def _positions(mask: Tensor) -> Tensor:
+    """Where a mask, flattened, is True, in ascending order. On the CPU numpy finds them five times faster."""
+    if mask.device.type != "cpu":
+        return mask.flatten().nonzero().squeeze(1)
+    return torch.from_numpy(np.flatnonzero(mask.numpy()))
 
 
 def density(taus: Sequence[Params]) -> float:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..masks import keep_largest
-from ..params import Params, check_finite, check_same_structure, stacked
+from ..masks import keep_largest, magnitude
+from ..params import Params, check_finite, check_same_structure
 
 
 def trim(taus: Sequence[Params], density: float = 0.2, scope: str = "global") -> list[dict[str, Tensor]]:
@@ -28,9 +28,9 @@ def trim(taus: Sequence[Params], density: float = 0.2, scope: str = "global") ->
     """
     check_same_structure(taus)
     check_finite(taus)
-    keep = keep_largest(lambda key: stacked(taus, key).abs_(), taus[0], density, scope)
+    keep = keep_largest(magnitude(taus), taus[0], density, scope)
     tau_hat = [{} for _ in taus]
     for key in taus[0]:
         for n, m in enumerate(keep(key)):
-            tau_hat[n][key] = taus[n][key].where(m, 0)
+            tau_hat[n][key] = taus[n][key].masked_fill(~m, 0)
     return tau_hat
