@@ -14,10 +14,14 @@ import torch
 from torch import Tensor
 
 from samerge_edu.merges.average import average
+from samerge_edu.merges.iso import iso_c, iso_cts
 from samerge_edu.merges.localize_and_stitch import localize_and_stitch
 from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.merges.ties import ties
+from samerge_edu.merges.tsv_m import tsv_m
+from samerge_edu.merges.wudi import wudi, wudi_flow
 from samerge_edu.params import lazy_task_vectors, pipe
+from samerge_edu.transforms.free_fr import free_fr
 from samerge_edu.transforms.trim import trim
 
 
@@ -39,20 +43,38 @@ MERGES: dict[str, Callable] = {
     "TIES, per tensor": partial(ties, density=0.3, scope="tensor"),
     "Localize-and-Stitch": partial(localize_and_stitch, density=0.3),
     # spectral and least squares
+    "TSV-M": tsv_m,
+    "Iso-C": iso_c,
+    "Iso-CTS": iso_cts,
+    "WUDI": partial(wudi, scope="matrices"),
+    "WUDI, blocks": wudi,
+    "WUDI, flow": partial(wudi_flow, time=3.0, scope="matrices"),
+    "WUDI, optimum": partial(wudi_flow, scope="matrices"),
+    "FR": pipe(partial(free_fr, scope="matrices"), task_arithmetic),
+    "FR, blocks": pipe(free_fr, task_arithmetic),
 }
 
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "order_of_experts": {},
     "key_order": {},
-    "positive_homogeneity": {},
+    "positive_homogeneity": {
+        "WUDI": "the step of Adam, lr, is in the unit of the weights",
+        "WUDI, blocks": "the step of Adam, lr, is in the unit of the weights",
+    },
     "sign_flip": {},
     "inputs_unchanged": {},
-    "half_precision": {},
+    "half_precision": {
+        "FR": "the filtered task vectors are rounded to 16 bits before they are summed",
+        "FR, blocks": "the filtered task vectors are rounded to 16 bits before they are summed",
+    },
     "lazy": {},
     "non_contiguous": {},
     "zero_task_vectors": {},
     "one_expert": {},
-    "tiny_tensors": {},
+    "tiny_tensors": {
+        "WUDI, blocks": "none of the names is that of a weight in a transformer block",
+        "FR, blocks": "none of the names is that of a weight in a transformer block",
+    },
     "refusals": {},
     "not_finite": {
         "average": "a NaN stays a NaN: nothing is ranked",
