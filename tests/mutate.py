@@ -151,7 +151,7 @@ def is_green(folder, tests, limit, show=False):
 def work(jobs, folder, report):
     """Run each (file, line, description, source) of `jobs` in a copy of the repository; one JSON line per survivor."""
     for part in ("samerge_edu", "tests"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "suites", "output"))
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "output"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     seconds = {}
     for file, line, description, source in jobs:
