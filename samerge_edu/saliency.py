@@ -176,7 +176,8 @@ class _Trace:
     def absolute(self, key: str) -> Tensor:
         if key not in self.theta:
             raise ValueError(f"missing key '{key}': the flow passes through it")
-        return working(self.theta[key]).abs()
+        W = working(self.theta[key])
+        return W.abs_() if isinstance(self.theta, Lazy) else W.abs()  # what a Lazy computes belongs to nobody else
 
     def linear(self, x: Tensor, weight: str, transposed: bool = False) -> Tensor:
         """y = |W| x. A convolution is a matrix on its flattened patch; `transposed`: W is stored as (in, out)."""

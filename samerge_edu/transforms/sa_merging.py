@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..masks import topk_mask
-from ..params import Params, check_finite, check_same_structure
+from ..params import Params, check_finite, check_same_structure, working
 from ..saliency import Score
 
 ONE_D: dict[str, Callable[[Tensor, int], Tensor]] = {
@@ -94,21 +94,21 @@ def sa_merging(
 
 def _lost(S: Params, tau: Params, keys: list[str], keep: int, n: int) -> dict[str, Tensor]:
     """Where m_n turns from 1 to 0: key -> positions of the survivors that are not among the `keep` largest scores."""
-    left = {key: _positions(tau[key] != 0) for key in keys}
+    left = {key: _positions(tau[key]) for key in keys}
     scores = [S[key].flatten().index_select(0, left[key]) for key in keys]
     for key, s in zip(keys, scores, strict=True):
         if s.sum().isnan() and s.isnan().any():
             raise ValueError(f"score of task vector {n}, key '{key}': got NaN, expected numbers")
-    m = topk_mask(torch.cat(scores), min(keep, sum(map(len, scores))))
+    m = topk_mask(scores[0] if len(keys) == 1 else torch.cat(scores), min(keep, sum(map(len, scores))))
     parts = zip(keys, m.split([len(s) for s in scores]), strict=True)
     return {key: left[key].index_select(0, _positions(~part)) for key, part in parts}
 
 
-def _positions(mask: Tensor) -> Tensor:
-    """Where a mask, flattened, is True, in ascending order. On the CPU numpy finds them five times faster."""
-    if mask.device.type != "cpu":
-        return mask.flatten().nonzero().squeeze(1)
-    return torch.from_numpy(np.flatnonzero(mask.numpy()))
+def _positions(x: Tensor) -> Tensor:
+    """Where x, flattened, is not zero (or True), in ascending order. On the CPU numpy finds them five times faster."""
+    if x.device.type != "cpu":
+        return x.flatten().nonzero().squeeze(1)
+    return torch.from_numpy(np.flatnonzero(working(x).numpy() != 0))
 
 
 def density(taus: Sequence[Params]) -> float:
