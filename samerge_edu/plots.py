@@ -79,7 +79,7 @@ def contact_sheet(suite, n: int = 4, web: Callable[[str, int], np.ndarray] | Non
         f"The {suite.name} suite: {len(suite.id_tasks)} in-domain tasks, {styles}, "
         f"and {len(suite.ood_tasks)} out-of-domain tasks that no expert saw."
     )
-    return _titled(figure, sentence), sentence
+    return titled(figure, sentence), sentence
 
 
 # ---------------------------------------------------------------------------- accuracies
@@ -106,7 +106,7 @@ def accuracy_bars(suite, models: Mapping[str, Mapping[str, float]]) -> tuple[Fig
     best, worst = max(averages, key=averages.get), min(averages, key=averages.get)
     sentence = f"In-domain average: {best} is highest with {averages[best]:.1f} %"
     sentence += f", {worst} lowest with {averages[worst]:.1f} %." if len(models) > 1 else "."
-    return _titled(figure, sentence), sentence
+    return titled(figure, sentence), sentence
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -162,7 +162,7 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
     figure.supxlabel(
         "hollow: published scale · filled: scale from validation · dotted line and bold: Pareto front", fontsize=8
     )
-    return _titled(figure, sentence), sentence
+    return titled(figure, sentence), sentence
 
 
 def _label(axis, labels: Sequence[tuple[float, float, str, str]]) -> None:
@@ -184,7 +184,8 @@ def _label(axis, labels: Sequence[tuple[float, float, str, str]]) -> None:
         )  # fmt: skip
 
 
-def _titled(figure: Figure, sentence: str) -> Figure:
+def titled(figure: Figure, sentence: str) -> Figure:
+    """The figure with its sentence as the title, broken into lines that fit its width."""
     width = int(figure.get_figwidth() * 11)
     figure.suptitle("\n".join(textwrap.wrap(sentence, width)), fontsize=10, x=0.01, ha="left")
     return figure
