@@ -402,7 +402,7 @@ def flow_score(
         raise ValueError(f"modulation: got {modulation!r}, expected one of {MODULATIONS}")
     if flow_at not in ("expert", "merged"):
         raise ValueError(f"flow_at: got {flow_at!r}, expected 'expert' or 'merged'")
-    theta_0 = {key: working(theta_0[key]) for key in theta_0}
+    theta_0 = {key: working(theta_0[key]).detach() for key in theta_0}
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
         _check_fits(theta_0, taus)

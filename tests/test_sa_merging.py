@@ -270,6 +270,15 @@ def test_nothing_given_is_changed(g):
     assert same([theta_0, *taus], copies)
 
 
+def test_weights_that_ask_for_gradients_or_are_views_are_taken_as_they_are(g):
+    theta_0, taus = problem(g)
+    plain = sa_merging(taus, score=flow_score(theta_0, chain_flow), T=2)
+    asking = [{k: v.t().contiguous().t().requires_grad_() for k, v in t.items()} for t in (theta_0, *taus)]
+    out = sa_merging(asking[1:], score=flow_score(asking[0], chain_flow), T=2)
+    assert same(out, plain)
+    assert not any(v.requires_grad for o in out for v in o.values())
+
+
 def test_random_pruning_is_reproducible(g):
     _, taus = problem(g)
     runs = [sa_merging(taus, score=random_score(torch.Generator().manual_seed(s)), T=3) for s in (1, 1, 2)]

@@ -11,14 +11,6 @@ from ..masks import topk_mask
 from ..params import Params, check_finite, check_same_structure, working
 from ..saliency import Score
 
-ONE_D: dict[str, Callable[[Tensor, int], Tensor]] = {
-    # what becomes of expert n's biases and norms, so that their sum over N experts is ...
-    "prune": lambda tau, N: tau.clone(),  # ... pruned like everything else
-    "sum": lambda tau, N: tau.clone(),  # ... the whole sum
-    "mean": lambda tau, N: tau / N,  # ... the mean
-    "base": lambda tau, N: torch.zeros_like(tau),  # ... nothing: they stay pre-trained
-}
-
 
 def sa_merging(
     taus: Sequence[Params],
@@ -68,14 +60,18 @@ def sa_merging(
         raise ValueError(f"T: got {T}, expected a whole number of rounds, at least 1")
     if not 0 <= p < 1:
         raise ValueError(f"p: got {p}, expected the share pruned in a round, in [0, 1)")
-    if one_d not in ONE_D:
-        raise ValueError(f"one_d: got {one_d!r}, expected one of {tuple(ONE_D)}")
+    one_d_factor = {"prune": 1.0, "sum": 1.0, "mean": 1 / len(taus), "base": 0.0}
+    if one_d not in one_d_factor:
+        raise ValueError(f"one_d: got {one_d!r}, expected one of {tuple(one_d_factor)}")
     if scope not in ("tensor", "global"):
         raise ValueError(f"scope: got {scope!r}, expected 'tensor' or 'global'")
 
-    settle = ONE_D[one_d]
-    tau_hat = [{key: settle(x, len(taus)) if (x := tau[key]).ndim < 2 else x.clone() for key in tau} for tau in taus]
+    tau_hat = [{key: tau[key].detach().clone(memory_format=torch.contiguous_format) for key in tau} for tau in taus]
     check_finite(tau_hat)
+    for tau_n in tau_hat:
+        for x in tau_n.values():
+            if x.ndim < 2:
+                x *= one_d_factor[one_d]
     pruned = [key for key in tau_hat[0] if one_d == "prune" or tau_hat[0][key].ndim >= 2]
     groups = [[key] for key in pruned] if scope == "tensor" else [pruned]
 

@@ -105,25 +105,20 @@ def main() -> None:
             score = flow_score(files[0], partial(clip_flow, heads=12), args.modulation, args.flow_at)
             out.extend(sa_merging(taus, score=score, T=T, p=p, progress=look))
 
-        cpu = time.process_time()
+        start, cpu = time.perf_counter(), time.process_time()
         with peak:
             wall = seconds(run, device)
         cpu = time.process_time() - cpu
 
     touched = bytes_touched(d, N, T, p)
+    floor = touched / rate
     print(f"{d / 1e6:.1f} M parameters, {N} experts, T = {T}, p = {p}, {args.modulation}, flow at {args.flow_at}, "
           f"{device}, {args.threads} threads, torch {torch.__version__}")  # fmt: skip
-    print(
-        f"seconds        {wall:.1f} wall, {cpu:.1f} CPU;  last round {rounds[-1] - rounds[-2]:.2f}"
-        if T > 1
-        else f"seconds {wall:.1f}"
-    )
+    print(f"seconds        {wall:.1f} wall, {cpu:.1f} CPU;  first round ends at {rounds[0] - start:.1f}")
     print(f"density        {density(out):.4f}")
     print(f"peak memory    {(peak.bytes - before) / 2**30:.2f} GiB beyond the {before / 2**30:.2f} GiB held before")
     print(f"bytes touched  {touched / 1e9:.0f} GB at least;  this machine copies {rate / 1e9:.1f} GB/s now")
-    print(
-        f"floor          {touched / rate:.1f} s;  ratio {wall / (touched / rate):.1f} (wall), {cpu / (touched / rate):.1f} (CPU)"
-    )
+    print(f"floor          {floor:.1f} s;  ratio {wall / floor:.1f} (wall), {cpu / floor:.1f} (CPU)")
 
 
 def resident() -> int:
