@@ -1,5 +1,6 @@
-"""Keep the best: exact counts, ties by position, density = fraction kept."""
+"""Keep the best, or draw lots: exact counts, ties by position, density = fraction kept."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
@@ -34,7 +35,7 @@ def kth_largest(score: Tensor, k: int) -> Tensor:
     if not 1 <= k <= d:
         raise ValueError(f"k: got {k}, expected 1..{d} (the number of entries)")
     if score.device.type == "cpu" and score.dtype in (torch.float32, torch.float64):  # numpy selects 5 times faster
-        return torch.from_numpy(np.partition(score.numpy(), d - k, axis=-1)[..., d - k, None])
+        return torch.from_numpy(np.partition(score.numpy(), d - k, axis=-1)[..., [d - k]])
     return score.kthvalue(d - k + 1, dim=-1, keepdim=True).values
 
 
@@ -112,3 +113,13 @@ def keep_largest(taus: Sequence[Params], density: float, scope: str = "global") 
         return torch.stack(masks).view(len(taus), *structure(taus[0])[key][0])
 
     return keep
+
+
+def own_generator(generator: torch.Generator, key: str, n: int) -> torch.Generator:
+    """A random generator for tensor `key` of expert n alone, derived from the *seed* of `generator`.
+
+    So the draws do not depend on the order of the tensors, nor on which others there are, and a recipe that
+    holds a generator gives the same result at each call: for other draws, take another seed.
+    """
+    digest = hashlib.sha256(f"{generator.initial_seed()} {n} {key}".encode()).digest()
+    return torch.Generator(generator.device).manual_seed(int.from_bytes(digest[:7], "big"))

@@ -9,6 +9,7 @@ unseen; plain functions on plain dictionaries can be printed, saved and handed t
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
@@ -44,7 +45,7 @@ class LazyParams(Mapping[str, Tensor]):
         try:
             with safe_open(self.path, framework="pt") as f:
                 self.metadata: dict[str, str] = dict(f.metadata() or {})
-                spec = {k: _spec_of_slice(f.get_slice(k)) for k in f.keys()}  # noqa: SIM118 - not a dict
+                spec = {k: _spec_of_slice(f.get_slice(k)) for k in f.keys()}  # no dict, it has no items()
         except SafetensorError as e:
             raise ValueError(f"{self.path.name} is not a readable safetensors file: {e}") from e
         self.structure: Structure = {
@@ -87,6 +88,7 @@ def save_params(path: str | Path, params: Params, metadata: Mapping[str, str] | 
     os.close(handle)
     try:
         save_file(tensors, half_written, metadata=dict(metadata or {}))
+        os.chmod(half_written, 0o644)  # mkstemp's files are private, a model is to be shared
         os.replace(half_written, path)
     except BaseException:
         Path(half_written).unlink(missing_ok=True)
@@ -272,6 +274,17 @@ def unflatten(vector: Tensor, like: Params) -> dict[str, Tensor]:
         raise ValueError(f"got a vector of shape {tuple(vector.shape)}, expected ({sum(sizes.values())},)")
     pieces = dict(zip(sizes, vector.split(list(sizes.values())), strict=True))
     return {k: pieces[k].reshape(shape).to(dtype) for k, (shape, dtype) in spec.items()}
+
+
+def block_index(key: str) -> int | None:
+    """Which transformer block a parameter belongs to, counted from the input; None for those outside the blocks.
+
+    >>> block_index("transformer.resblocks.3.mlp.c_fc.weight"), block_index("encoder.layers.11.mlp.fc1.weight")
+    (3, 11)
+    >>> block_index("visual.proj")
+    """
+    found = re.search(r"\b(?:resblocks|layers)\.(\d+)\.", key)
+    return int(found[1]) if found else None
 
 
 def pipe(*steps: Callable) -> Callable:

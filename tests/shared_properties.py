@@ -14,21 +14,24 @@ import torch
 from torch import Tensor
 
 from samerge_edu.merges.average import average
+from samerge_edu.merges.consensus import consensus
 from samerge_edu.merges.iso import iso_c, iso_cts
 from samerge_edu.merges.localize_and_stitch import localize_and_stitch
+from samerge_edu.merges.pcb import pcb
 from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.merges.ties import ties
 from samerge_edu.merges.tsv_m import tsv_m
 from samerge_edu.merges.wudi import wudi, wudi_flow
 from samerge_edu.params import lazy_task_vectors, pipe
+from samerge_edu.transforms.breadcrumbs import breadcrumbs
+from samerge_edu.transforms.dare import dare
+from samerge_edu.transforms.della import della
 from samerge_edu.transforms.free_fr import free_fr
+from samerge_edu.transforms.lines import lines
+from samerge_edu.transforms.lwptv import lwptv
 from samerge_edu.transforms.trim import trim
 
-
-def seeded(transform: Callable, **knobs) -> Callable:
-    """A random transform with a fresh generator at each call, so that two calls agree."""
-    return lambda taus: transform(taus, generator=torch.Generator().manual_seed(0), **knobs)
-
+GENERATOR = torch.Generator().manual_seed(0)  # only its seed counts: see masks.own_generator
 
 # ---------------------------------------------------------------------------- the table
 
@@ -42,6 +45,21 @@ MERGES: dict[str, Callable] = {
     "TIES, sum": partial(ties, density=0.3, reduce="sum"),
     "TIES, per tensor": partial(ties, density=0.3, scope="tensor"),
     "Localize-and-Stitch": partial(localize_and_stitch, density=0.3),
+    "PCB": partial(pcb, density=0.1),
+    "PCB, soft-max": partial(pcb, density=0.1, form="softmax"),
+    "Consensus": consensus,
+    "DARE": pipe(partial(dare, generator=GENERATOR), task_arithmetic),
+    "DARE + TIES": pipe(partial(dare, generator=GENERATOR), ties),
+    "DELLA": pipe(partial(della, generator=GENERATOR, density=0.5, epsilon=0.3), partial(ties, density=1.0)),
+    "Breadcrumbs": pipe(partial(breadcrumbs, density=0.5, outliers=0.25), task_arithmetic),
+    "LiNeS": partial(lines, merge=task_arithmetic),
+    "TIES + LiNeS, by position": partial(lines, merge=partial(ties, density=0.3), beta=0.8, outside="position"),
+    "LwPTV": pipe(partial(lwptv, eta=0.4), task_arithmetic),
+    "LwPTV, sum, blocks + TIES": pipe(partial(lwptv, eta=0.6, norm="sum", granularity="block"), ties),
+    "LwPTV, AND": pipe(partial(lwptv, eta=0.4, mask_rule="and"), task_arithmetic),
+    "LwPTV, own": pipe(partial(lwptv, eta=0.4, mask_rule="own"), task_arithmetic),
+    "LwPTV, parameters": pipe(partial(lwptv, eta=0.6, granularity="parameter"), task_arithmetic),
+    "LwPTV, shuffled": pipe(partial(lwptv, eta=0.4, shuffle=GENERATOR), task_arithmetic),
     # spectral and least squares
     "TSV-M": tsv_m,
     "Iso-C": iso_c,
@@ -55,9 +73,14 @@ MERGES: dict[str, Callable] = {
 }
 
 EXCEPTIONS: dict[str, dict[str, str]] = {
-    "order_of_experts": {},
+    "order_of_experts": {
+        "DARE": "each expert draws its own lots",
+        "DARE + TIES": "each expert draws its own lots",
+        "DELLA": "each expert draws its own lots",
+    },
     "key_order": {},
     "positive_homogeneity": {
+        "PCB": "tanh sees the raw task vectors",
         "WUDI": "the step of Adam, lr, is in the unit of the weights",
         "WUDI, blocks": "the step of Adam, lr, is in the unit of the weights",
     },
@@ -70,7 +93,10 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "lazy": {},
     "non_contiguous": {},
     "zero_task_vectors": {},
-    "one_expert": {},
+    "one_expert": {
+        "Consensus": "two tasks have to use an entry: one expert gives the base",
+    }
+    | {name: "the mean of one task vector is itself: refused" for name in MERGES if name.startswith("LwPTV")},
     "tiny_tensors": {
         "WUDI, blocks": "none of the names is that of a weight in a transformer block",
         "FR, blocks": "none of the names is that of a weight in a transformer block",

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from ..masks import keep_largest, magnitude
+from ..masks import keep_largest
 from ..params import Params, check_finite, check_same_structure, stacked
 
 
@@ -31,10 +32,10 @@ def localize_and_stitch(taus: Sequence[Params], density: float = 0.1) -> dict[st
     """
     check_same_structure(taus)
     check_finite(taus)
-    keep = keep_largest(magnitude(taus), taus[0], density)
+    keep = keep_largest(taus, density)
     tau_m = {}
     for key in taus[0]:
         m = keep(key)  # (N, *shape)
-        total = stacked(taus, key).masked_fill_(~m, 0).sum(dim=0)
-        tau_m[key] = (total / m.sum(dim=0).clamp(min=1)).to(taus[0][key].dtype)
+        total = stacked(taus, key).mul_(m).sum(dim=0)
+        tau_m[key] = (total / m.sum(dim=0, dtype=torch.int16).clamp(min=1)).to(taus[0][key].dtype)
     return tau_m

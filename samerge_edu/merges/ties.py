@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from ..masks import keep_largest, magnitude
+from ..masks import keep_largest
 from ..params import Params, check_finite, check_same_structure, stacked
 
 
@@ -41,14 +42,14 @@ def ties(
     check_finite(taus)
     if reduce not in ("mean", "sum"):
         raise ValueError(f"reduce: got '{reduce}', expected 'mean' or 'sum'")
-    keep = keep_largest(magnitude(taus), taus[0], density, scope)
+    keep = keep_largest(taus, density, scope)
     tau_m = {}
     for key in taus[0]:
-        tau_hat = stacked(taus, key).masked_fill_(~keep(key), 0)  # (N, *shape)  Step 1: trim
+        tau_hat = stacked(taus, key).mul_(keep(key))  # (N, *shape)  Step 1: trim
         gamma = tau_hat.sum(dim=0).sign()  # (*shape)  Step 2: elect
         agree = tau_hat.sign() == gamma  # (N, *shape)  n in A^p
-        merged = tau_hat.masked_fill(~agree, 0).sum(dim=0)  # (*shape)  Step 3: merge
+        merged = (tau_hat * agree).sum(dim=0)  # (*shape)  Step 3: merge
         if reduce == "mean":
-            merged = merged / agree.sum(dim=0).clamp(min=1)
+            merged = merged / agree.sum(dim=0, dtype=torch.int16).clamp(min=1)
         tau_m[key] = merged.to(taus[0][key].dtype)
     return tau_m

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..masks import keep_largest, magnitude
+from ..masks import keep_largest
 from ..params import Params, check_finite, check_same_structure
 
 
@@ -28,7 +28,7 @@ def trim(taus: Sequence[Params], density: float = 0.2, scope: str = "global") ->
     """
     check_same_structure(taus)
     check_finite(taus)
-    keep = keep_largest(magnitude(taus), taus[0], density, scope)
+    keep = keep_largest(taus, density, scope)
     tau_hat = [{} for _ in taus]
     for key in taus[0]:
         for n, m in enumerate(keep(key)):

@@ -1,0 +1,44 @@
+"""DARE, drop and rescale (Yu et al., ICML 2024, arXiv:2311.03099)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..masks import check_density, own_generator
+from ..params import Params, check_finite, check_same_structure, working
+
+
+def dare(taus: Sequence[Params], generator: torch.Generator, density: float = 0.5) -> list[dict[str, Tensor]]:
+    """Drop entries of each task vector at random and scale up the others, so that the expectation stays.
+
+        m_n       ~ Bernoulli(density), one draw per entry               (d,)
+        tau_hat_n = m_n * tau_n / density                                E[tau_hat_n] = tau_n
+
+    Any merge can follow: `pipe(partial(dare, generator=g), ties)` is FusionBench's DARE + TIES; with
+    `partial(ties, density=1.0)` DARE takes the place of the trim (mergekit).
+
+    Args:
+        taus: N >= 1 task vectors; may be lazy.
+        generator: its seed fixes every draw; each tensor of each expert draws for itself (`own_generator`).
+        density: probability of keeping an entry, in (0, 1], the paper's 1 - p. 0.5 is what FusionBench runs on CLIP;
+            the paper drops up to p = 0.9 from large language models.
+    Returns N task vectors. The kept number varies: it is drawn, not counted.
+    Raises ValueError for a density outside (0, 1], structures that differ, NaN or infinity.
+    Differs from mergekit, which rescales until the tensor's L1 norm is what it was instead of by 1 / density.
+
+    >>> tau = {"w": torch.tensor([4.0, 1.0, -3.0])}
+    >>> dare([tau], generator=torch.Generator().manual_seed(0), density=0.5)[0]["w"]
+    tensor([ 0.,  2., -6.])
+    """
+    check_same_structure(taus)
+    check_finite(taus)
+    check_density(density)
+    tau_hat = [{} for _ in taus]
+    for n, tau in enumerate(taus):
+        for key in tau:
+            lots = own_generator(generator, key, n)
+            value = working(tau[key])
+            m = torch.rand(value.shape, generator=lots, device=lots.device).to(value.device) < density
+            tau_hat[n][key] = (value.masked_fill(~m, 0) / density).to(tau[key].dtype)
+    return tau_hat
