@@ -11,10 +11,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import torch
+
 from .merges.average import average
+from .merges.consensus import consensus
+from .merges.iso import iso_c, iso_cts
+from .merges.localize_and_stitch import localize_and_stitch
+from .merges.pcb import pcb
 from .merges.task_arithmetic import task_arithmetic
+from .merges.ties import ties
+from .merges.tsv_m import tsv_m
+from .merges.wudi import wudi, wudi_flow
 from .params import Params, pipe
 from .saliency import clip_flow, flow_score
+from .transforms.breadcrumbs import breadcrumbs
+from .transforms.dare import dare
+from .transforms.della import della
+from .transforms.free_fr import free_fr
+from .transforms.lines import lines
+from .transforms.lwptv import lwptv
 from .transforms.sa_merging import sa_merging
 
 SEED = 0
@@ -27,6 +42,7 @@ class Method:
 
     `lam` is the scale the paper publishes for its method: theta = theta_0 + lam * tau_m. `needs` says which data the
     method looks at beside the experts' weights; `task_id` and `router` say what it asks for at test time.
+    `per_tensor`: each tensor is merged on its own, so that a merge can be streamed (`streaming.merge_to_file`).
     """
 
     recipe: Callable[..., Callable[[Sequence[Params]], Params]]
@@ -36,6 +52,7 @@ class Method:
     needs: Literal["none", "unlabelled", "labelled"] = "none"
     task_id: bool = False
     router: bool = False
+    per_tensor: bool = False
 
     @property
     def all_needs(self) -> str:
@@ -43,18 +60,54 @@ class Method:
         return ", ".join([self.needs, *(["task id"] if self.task_id else []), *(["router"] if self.router else [])])
 
 
-def sa_merging_score(suite):
-    """SynFlow on theta_0 + tau_n, modulated by the sum of all task vectors: see `saliency.flow_score`."""
-    return flow_score(suite.theta_0, partial(clip_flow, heads=suite.attention_heads))
+def sa(suite) -> Callable[[Sequence[Params]], list[Params]]:
+    """SA-Merging as a transform: SynFlow on theta_0 + tau_n, modulated by the sum of all task vectors, T rounds."""
+    return partial(sa_merging, score=flow_score(suite.theta_0, partial(clip_flow, heads=suite.attention_heads)))
+
+
+def drops() -> torch.Generator:
+    """The random numbers of DARE and DELLA."""
+    return torch.Generator().manual_seed(SEED)
 
 
 METHODS: dict[str, Method] = {
-    "Average": Method(lambda suite: average, lam=1.0, paper="2203.05482", year=2022),
-    "Task Arithmetic": Method(lambda suite: task_arithmetic, lam=0.3, paper="2212.04089", year=2023),
-    "SA-Merging": Method(
-        lambda suite: pipe(partial(sa_merging, score=sa_merging_score(suite)), task_arithmetic),
-        lam=1.0,
-        paper="2606.00511",
-        year=2026,
+    # combine as they are
+    "Average": Method(lambda suite: average, 1.0, "2203.05482", 2022, per_tensor=True),
+    "Task Arithmetic": Method(lambda suite: task_arithmetic, 0.3, "2212.04089", 2023, per_tensor=True),
+    # edit entries, then combine
+    "TIES": Method(lambda suite: ties, 1.0, "2306.01708", 2023),
+    "TIES (sum)": Method(lambda suite: partial(ties, reduce="sum"), 0.3, "2310.02575", 2024),
+    "DARE": Method(lambda suite: pipe(partial(dare, generator=drops()), task_arithmetic), 0.3, "2311.03099", 2024),
+    "DARE + TIES": Method(
+        lambda suite: pipe(partial(dare, generator=drops()), partial(ties, reduce="sum")), 0.5, "2311.03099", 2024
     ),
+    "DELLA": Method(
+        lambda suite: pipe(partial(della, generator=drops()), partial(ties, density=1.0)), 1.1, "2406.11617", 2024
+    ),
+    "Breadcrumbs": Method(lambda suite: pipe(breadcrumbs, task_arithmetic), 0.2, "2312.06795", 2024, per_tensor=True),
+    "PCB-Merging": Method(lambda suite: pcb, 1.2, "2410.02396", 2024),
+    "Consensus TA": Method(lambda suite: consensus, 0.3, "2405.07813", 2024, per_tensor=True),
+    "LiNeS": Method(lambda suite: partial(lines, merge=task_arithmetic), 1.0, "2410.17146", 2025),
+    "Localize-and-Stitch (dataless)": Method(lambda suite: localize_and_stitch, 1.0, "2408.13656", 2025),
+    # edit spectra, or solve for the merge
+    "FR (of FREE-Merging)": Method(
+        lambda suite: pipe(free_fr, task_arithmetic), 0.7, "2411.16815", 2025, per_tensor=True
+    ),
+    "TSV-M": Method(lambda suite: tsv_m, 1.0, "2412.00081", 2025, per_tensor=True),
+    "Iso-C": Method(lambda suite: iso_c, 1.3, "2502.04959", 2025, per_tensor=True),
+    "Iso-CTS": Method(lambda suite: iso_cts, 1.5, "2502.04959", 2025, per_tensor=True),
+    "WUDI": Method(lambda suite: wudi, 1.0, "2503.08099", 2025, per_tensor=True),
+    "WUDI (optimum)": Method(lambda suite: wudi_flow, 1.0, "2503.08099", 2025, per_tensor=True),
+    # give layers back to the base
+    "LwPTV + TA": Method(lambda suite: pipe(lwptv, task_arithmetic), 0.3, "2506.09093", 2025),
+    "LwPTV + TIES": Method(lambda suite: pipe(lwptv, ties), 1.0, "2506.09093", 2025),
+    "LwPTV + WUDI": Method(lambda suite: pipe(lwptv, wudi), 1.0, "2506.09093", 2025),
+    # keep what matters to the flow
+    "SA-Merging": Method(lambda suite: pipe(sa(suite), task_arithmetic), 1.0, "2606.00511", 2026),
+    "SA-Merging + TIES": Method(lambda suite: pipe(sa(suite), partial(ties, density=1.0)), 1.0, "2606.00511", 2026),
+    "SA-Merging + DARE": Method(
+        lambda suite: pipe(sa(suite), partial(dare, generator=drops()), task_arithmetic), 1.0, "2606.00511", 2026
+    ),
+    "SA-Merging + WUDI": Method(lambda suite: pipe(sa(suite), wudi), 1.0, "2606.00511", 2026),
+    "LwPTV + SA-Merging": Method(lambda suite: pipe(lwptv, sa(suite), task_arithmetic), 1.0, "2506.09093", 2025),
 }

@@ -1,0 +1,81 @@
+"""Put measured tables and pictures into README.md: the leaderboard, the suite's bands, the contact sheet.
+
+    make demo && python data_scripts/refresh_readme.py
+
+Reads demo/leaderboard.{json,png} and the suite's weights, writes docs/*.png and the blocks of README.md between
+<!-- NAME --> and <!-- /NAME -->. Nothing in those blocks is written by hand. Takes half a minute; downloads nothing.
+"""
+
+import datetime
+import json
+import re
+import shutil
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import typer
+
+from samerge_edu import doctor, plots
+from samerge_edu.suites import load_suite
+from samerge_edu.suites.pocket.tasks import draw
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    """Refresh README.md and docs/ from the last `make demo` and the shipped weights."""
+    record = json.loads((ROOT / "demo" / "leaderboard.json").read_text(encoding="utf-8"))
+    docs = ROOT / "docs"
+    docs.mkdir(exist_ok=True)
+    shutil.copyfile(ROOT / "demo" / "leaderboard.png", docs / "leaderboard.png")
+    suite = load_suite("pocket")
+    plots.style()
+    figure, _ = plots.contact_sheet(suite, n=6, web=lambda task, n: draw(task, "web", range(n), "web")[0])
+    figure.savefig(docs / "contact_sheet.png", dpi=90)
+    plt.close(figure)
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, block in {"leaderboard": leaderboard_block(record), "bands": bands_block()}.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        if not re.search(pattern, readme, flags=re.DOTALL):
+            raise ValueError(f"README.md has no block <!-- {name} --> ... <!-- /{name} -->")
+        readme = re.sub(pattern, lambda m, block=block: m[1] + block + m[2], readme, flags=re.DOTALL)
+    (ROOT / "README.md").write_text(readme, encoding="utf-8")
+
+
+def leaderboard_block(record: dict) -> str:
+    """The leaderboard as a Markdown table: the published scale in one column, the validated one in the others."""
+    reference = record["reference"]
+    header = "| method | needs | lam (validated) | ID avg | worst | OOD avg | H | normalised | ID at published lam |"
+    lines = [header, "|---|---|---|---|---|---|---|---|---|"]
+    for name, row in [("*zero-shot*", reference["zero_shot"]), ("*experts, one a task*", reference["experts"])]:
+        lines.append(f"| {name} | | | {_accuracies(row)} | |")
+    published = {row["method"]: row for row in record["rows"] if row["lam_from"] == "paper"}
+    for row in record["rows"]:
+        if row["lam_from"] == "validation":
+            paper = published[row["method"]]
+            lines.append(
+                f"| {row['method']} | {row['needs']} | {row['lam']:g} | {_accuracies(row)} "
+                f"| {paper['id_avg']:.1f} at {paper['lam']:g} |"
+            )
+    versions = record["versions"]
+    today = datetime.date.today().isoformat()
+    source = f"Made by `make demo` on {today}: torch {versions.get('torch', '?')}, {versions.get('device', 'cpu')}."
+    return "\n".join([*lines, "", source, ""])
+
+
+def _accuracies(row: dict) -> str:
+    return " | ".join(f"{row[key]:.1f}" for key in ("id_avg", "id_worst", "ood_avg", "h", "normalised"))
+
+
+def bands_block() -> str:
+    """The acceptance bands as they were measured when the suite was built."""
+    lines = ["| what | band | measured | |", "|---|---|---|---|"]
+    for band in doctor.recorded_bands() or []:
+        verdict = "outside" if doctor.outside(band) else "inside"
+        lines.append(f"| {band['name']} | {band['low']:.3g} to {band['high']:.3g} | {band['value']:.2f} | {verdict} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    typer.run(main)
