@@ -7,7 +7,7 @@ The hub's parquet copies are the default: they are the splits FusionBench's expe
 they come with a mirror, a cache and an offline mode (see suites/hub.py). `source="torchvision"` reads the data sets'
 own files through torchvision where it has the same split.
 
-"train" and "val" share the published training split: every tenth image, counted from 0, is validation.
+"train" and "val" share the published training split: of each class the 1st, 11th, 21st, ... image is validation.
 """
 
 import fnmatch
@@ -97,7 +97,8 @@ def read(
     labels, image_at = (_from_hub if source == "hub" else _from_torchvision)(task, split)
     positions = torch.arange(len(labels))
     if split != "test":
-        positions = positions[positions % 10 == 0] if split == "val" else positions[positions % 10 != 0]
+        is_val = turns(labels) % 10 == 0
+        positions = positions[is_val if split == "val" else ~is_val]
     chosen = positions[balanced(labels[positions], n, per_class)]
     return (image.convert("RGB") for image in image_at(chosen.tolist())), labels[chosen]
 
@@ -110,14 +111,24 @@ def balanced(labels: Tensor, n: int | None = None, per_class: int | None = None)
     >>> balanced(torch.tensor([0, 0, 0, 0, 1, 1, 2]), per_class=2)
     tensor([0, 1, 4, 5, 6])
     """
-    turn = torch.empty_like(labels)
-    for c in labels.unique():
-        here = labels == c
-        turn[here] = torch.arange(int(here.sum()))
+    turn = turns(labels)
     order = torch.argsort(turn, stable=True)
     if per_class is not None:
         order = order[turn[order] < per_class]
     return order[:n].sort().values
+
+
+def turns(labels: Tensor) -> Tensor:
+    """How many of its class came before each image.
+
+    >>> turns(torch.tensor([5, 5, 2, 5, 2]))
+    tensor([0, 1, 0, 2, 1])
+    """
+    turn = torch.empty_like(labels)
+    for c in labels.unique():
+        here = labels == c
+        turn[here] = torch.arange(int(here.sum()))
+    return turn
 
 
 # ---------------------------------------------------------------------------- the hub's parquet copies

@@ -66,7 +66,8 @@ def test_other_columns_splits_and_the_hubs_own_conversion(served):
 
 def test_train_and_val_share_the_published_training_split(served):
     val, train, test = (torch.stack([_pixels(i) for i in read("mnist", s)[0]]) for s in ("val", "train", "test"))
-    assert (len(val), len(train)) == (2, 13)
+    assert (len(val), len(train)) == (3, 12)
+    assert read("mnist", "val")[1].tolist() == [0, 1, 2]  # some of each class, in whatever order the file is
     every = {tuple(x.flatten().tolist()) for x in torch.cat([val, train, test])}
     assert len(every) == 30  # no image in two splits
 
@@ -171,8 +172,8 @@ def test_mnist_from_its_own_files(tmp_path, monkeypatch):
     assert labels.tolist() == list(range(6))
     assert (images[0].size, images[0].mode) == ((28, 28), "RGB")
     assert images[0].getpixel((3, 0)) == (3, 3, 3)
-    assert len(read("mnist", "val", source="torchvision")[1]) == 3
-    assert len(read("mnist", "train", source="torchvision")[1]) == 27
+    assert read("mnist", "val", source="torchvision")[1].tolist() == list(range(10))
+    assert len(read("mnist", "train", source="torchvision")[1]) == 20
 
 
 def test_dtd_from_its_own_files(tmp_path, monkeypatch):

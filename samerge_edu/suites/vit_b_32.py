@@ -8,7 +8,7 @@ Heads are text, embedded by the frozen text tower when a task is first asked for
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,10 +33,11 @@ _CAPTIONS = Path(__file__).parent / "class_names.json"  # FusionBench's and Open
 
 @dataclass
 class PublishedSuite(Suite):
-    """A suite that also knows its whole base on disk (`whole`: text tower, projection and all) and its `config`."""
+    """A suite that also knows its base's file (`whole`: text tower, projection and all), `config` and `transform`."""
 
     whole: Params = field(default_factory=dict)
     config: dict = field(default_factory=dict)
+    transform: Callable = torch.as_tensor
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,15 @@ class Heads(Mapping[str, Tensor]):
         return len(self.tasks)
 
 
-def suite_tasks(tasks: Sequence[str] | int = WORKSHOP, ood: Sequence[str] = ()) -> dict[str, Task]:
-    """The chosen tasks with their class names and templates; 8, 14 and 20 stand for the literature's lists."""
-    names = {8: TA8, 14: TALL14, 20: TALL20}.get(tasks, tasks) if isinstance(tasks, int) else tuple(tasks)
-    if isinstance(names, int):
-        raise ValueError(f"tasks: got {tasks}, expected 8, 14, 20 or a list of names")
+def suite_tasks(tasks: Sequence[str] | str | int = WORKSHOP, ood: Sequence[str] = ()) -> dict[str, Task]:
+    """The chosen tasks with their class names and templates.
+
+    `tasks` are names, in a list or in a string with commas; 8, 14 and 20 stand for the literature's lists.
+    """
+    lists = {"8": TA8, "14": TALL14, "20": TALL20}
+    if isinstance(tasks, int) and str(tasks) not in lists:
+        raise ValueError(f"tasks: got {tasks}, expected 8, 14, 20 or names")
+    names = lists.get(str(tasks)) or tuple(tasks.split(",") if isinstance(tasks, str) else tasks)
     if unknown := [t for t in (*names, *ood) if t not in TALL20]:
         raise ValueError(f"task: got '{unknown[0]}', expected one of {', '.join(TALL20)}")
     captions = json.loads(_CAPTIONS.read_text(encoding="utf-8"))
@@ -83,7 +88,7 @@ def suite_tasks(tasks: Sequence[str] | int = WORKSHOP, ood: Sequence[str] = ()) 
     }
 
 
-def suite_assets(model: str = "ViT-B-32", tasks: Sequence[str] | int = WORKSHOP, lora: bool = False) -> list:
+def suite_assets(model: str = "ViT-B-32", tasks: Sequence[str] | str | int = WORKSHOP, lora: bool = False) -> list:
     """Every file that `load_vit_b_32` needs with these arguments, for `hub.prefetch`."""
     if model not in MODELS:
         raise ValueError(f"model: got '{model}', expected one of {', '.join(MODELS)}")
@@ -91,7 +96,7 @@ def suite_assets(model: str = "ViT-B-32", tasks: Sequence[str] | int = WORKSHOP,
 
 
 def load_vit_b_32(
-    tasks: Sequence[str] | int = WORKSHOP,
+    tasks: Sequence[str] | str | int = WORKSHOP,
     ood: Sequence[str] = ("cifar10", "fashion_mnist"),
     *,
     model: str = "ViT-B-32",
@@ -140,6 +145,7 @@ def load_vit_b_32(
     return PublishedSuite(
         whole=base,
         config=config,
+        transform=transform,
         name=f"{model.lower()}{'-lora' if lora else ''}",
         family=family + (f", at most {per_class} test images of each class" if per_class else ""),
         theta_0=theta_0,
@@ -254,28 +260,33 @@ def draw(
     return out, labels
 
 
+def streamed_accuracy(
+    suite: PublishedSuite, theta: Params, task: str, per_class: int | None = None, source: str = "hub", batch: int = 256
+) -> float:
+    """Accuracy on a test split in percent, one batch of images in memory at a time: for test sets of any size."""
+    images, labels = read(task, "test", per_class=per_class, source=source)
+    theta, right = {k: theta[k] for k in theta}, 0
+    for y in labels.split(batch):
+        x = torch.stack([suite.transform(next(images)) for _ in y]).to(suite.device)
+        right += (suite.encode(theta, x) @ suite.heads[task].T).argmax(dim=1).cpu().eq(y).sum().item()
+    return 100 * right / len(labels)
+
+
 # ---------------------------------------------------------------------------- a merged model as a file
 
 
 def merge_suite(
-    suite: PublishedSuite,
-    merge,
-    out: str | Path,
-    *,
-    lam: float,
-    per_tensor: bool,
-    recipe: str,
-    progress=lambda key: None,
+    suite: Suite, merge, out: str | Path, *, lam: float, per_tensor: bool, recipe: str, progress=lambda key: None
 ) -> Path:
-    """Merge a published suite's experts into a whole CLIP on disk: see `streaming.merge_to_file`.
+    """Merge a suite's experts into a file: see `streaming.merge_to_file`.
 
-    Beside the file an `open_clip_config.json` is written, so that the folder loads in open_clip as
-    `create_model_and_transforms("local-dir:FOLDER")`, with the right activation and preprocessing. For transformers:
-    `clip.to_hf(clip.image_tower(load_params(file)))`.
+    For a published suite the file is a whole CLIP, and an `open_clip_config.json` is written beside it, so that the
+    folder loads in open_clip as `create_model_and_transforms("local-dir:FOLDER")`, with the right activation and
+    preprocessing. For transformers: `clip.to_hf(clip.image_tower(load_params(file)))`. Of pocket it is the tower alone.
     """
-    out = Path(out)
+    out, published = Path(out), isinstance(suite, PublishedSuite)
     merged = {f"visual.{k}" for k in suite.theta_0}  # with the prefix: both towers have a "positional_embedding"
-    keep = Renamed(suite.whole, {k: (k,) for k in suite.whole if k not in merged})
+    keep = Renamed(suite.whole, {k: (k,) for k in suite.whole if k not in merged}) if published else None
     merge_to_file(
         suite.theta_0,
         list(suite.experts.values()),
@@ -284,11 +295,12 @@ def merge_suite(
         lam=lam,
         per_tensor=per_tensor,
         recipe=f"{recipe} on {suite.name}: {', '.join(suite.experts)}; {suite.family}",
-        prefix="visual.",
+        prefix="visual." if published else "",
         keep=keep,
         device=suite.device,
         progress=progress,
     )
-    config = json.dumps(suite.config, indent=2) + "\n"
-    replace_file(out.with_name("open_clip_config.json"), lambda part: part.write_text(config, encoding="utf-8"))
+    if published:
+        config = json.dumps(suite.config, indent=2) + "\n"
+        replace_file(out.with_name("open_clip_config.json"), lambda part: part.write_text(config, encoding="utf-8"))
     return out
