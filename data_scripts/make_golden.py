@@ -48,15 +48,14 @@ def main():
 # ---------------------------------------------------------------------------- inside the other environment
 
 
-def write(package, results, **extra):
+def write(file, package, results):
     """`results`: call, as text -> its tensors. The call is the first half of each tensor's key."""
     from safetensors.torch import save_file
 
     tensors = {
         f"{call}|{key}": t.detach().clone().contiguous() for call, ts in results.items() for key, t in ts.items()
     }
-    about = {name: version(name) for name in {"torch", package}} | extra
-    save_file(tensors, GOLDEN / f"{package.replace('-', '_')}.safetensors", metadata=about)
+    save_file(tensors, GOLDEN / file, metadata={name: version(name) for name in (package, "torch")})
 
 
 def seeded_models():
@@ -150,11 +149,8 @@ def mergekit_numbers(theta_0, thetas):
             "ties", weight=(1.0, 2.0, 3.0), density=0.5, normalize=False
         ),
         "dare_linear(density=1)": run("dare_linear", density=1.0),
-        "breadcrumbs(density=0.5, gamma=0.1)": run("breadcrumbs", density=0.5, gamma=0.1),
+        "breadcrumbs(density=0.5, gamma=1/6)": run("breadcrumbs", density=0.5, gamma=1 / 6),
         "magnitude(0.5)": {k: sparsify.magnitude(v, 0.5) for k, v in tau.items()},
-        "magnitude_outliers(0.5, gamma=0.1)": {
-            k: sparsify.magnitude_outliers(v, 0.5, gamma=0.1) for k, v in tau.items()
-        },
     }
     # DELLA's keep probabilities: the average of many draws, without the rescaling that would hide them
     torch.manual_seed(0)
@@ -217,11 +213,10 @@ def peft_functions(theta_0, thetas):
 def inside():
     theta_0, thetas = seeded_models()
     models = {"theta_0": theta_0} | {f"theta_{n}": theta for n, theta in enumerate(thetas, start=1)}
-    write("torch", models)
-    (GOLDEN / "torch.safetensors").replace(GOLDEN / "models.safetensors")
-    write("fusion-bench", fusion_bench_numbers(theta_0, thetas))
-    write("mergekit", mergekit_numbers(theta_0, thetas))
-    write("peft", peft_numbers() | peft_functions(theta_0, thetas))
+    write("models.safetensors", "torch", models)
+    write("fusion_bench.safetensors", "fusion-bench", fusion_bench_numbers(theta_0, thetas))
+    write("mergekit.safetensors", "mergekit", mergekit_numbers(theta_0, thetas))
+    write("peft.safetensors", "peft", peft_numbers() | peft_functions(theta_0, thetas))
 
 
 if __name__ == "__main__":

@@ -116,11 +116,11 @@ def _replace(old, new):
 
 
 def tests_for(file):
-    """The module's doctests, and the test files that import it, those that bear its name first."""
+    """The test files that import the module, those that name it most often first, and its doctests."""
     *parent, name = file.relative_to(ROOT).with_suffix("").parts
     imports = re.compile(rf"{'.'.join(parent)}\.{name}\b|from {'.'.join(parent)} import .*\b{name}\b")
-    found = [test for test in sorted((ROOT / "tests").glob("test_*.py")) if imports.search(test.read_text("utf-8"))]
-    found.sort(key=lambda test: name.split("_")[0] not in test.name)
+    texts = {test: test.read_text("utf-8") for test in sorted((ROOT / "tests").glob("test_*.py"))}
+    found = sorted((t for t in texts if imports.search(texts[t])), key=lambda t: -texts[t].count(name))
     return [str(path.relative_to(ROOT)) for path in (*found, file)]
 
 

@@ -7,16 +7,21 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from samerge_edu.lora import LoRA, dense
 from samerge_edu.merges import peft_lora
+from samerge_edu.merges.consensus import tall_masks
 from samerge_edu.merges.iso import iso_c, iso_cts
 from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.merges.ties import ties
 from samerge_edu.merges.tsv_m import tsv_m
 from samerge_edu.merges.wudi import wudi
 from samerge_edu.params import add, load_params, pipe, task_vectors
+from samerge_edu.transforms.breadcrumbs import breadcrumbs
+from samerge_edu.transforms.dare import dare
+from samerge_edu.transforms.della import della
 from samerge_edu.transforms.trim import trim
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -84,6 +89,25 @@ def test_wudi_is_fusion_benchs(steps):
     assert_same(wudi(EXACT, steps=steps, scope="matrices"), golden("fusion_bench", f"wudi_merging(iter_num={steps})"))
 
 
+def test_tall_masks_are_fusion_benchs():
+    for n, mask in enumerate(tall_masks(TAUS, mask_lam=0.6)):
+        expected = golden("fusion_bench", f"generate_task_masks(tall_mask_lambda=0.6)[{n}]")
+        assert {key: m.float() for key, m in mask.items()}.keys() == expected.keys()
+        assert all(mask[key].float().equal(expected[key]) for key in expected)
+
+
+def test_dare_scales_what_it_keeps_like_fusion_bench():
+    theirs = golden("fusion_bench", "module_random_drop_(0.5, rescale=True)[0]")
+    (ours,) = dare(TAUS[:1], generator=torch.Generator().manual_seed(0), density=0.5)
+    kept_by_both = 0
+    for key in theirs:
+        both = (theirs[key] != 0) & (ours[key] != 0)
+        torch.testing.assert_close(ours[key][both], theirs[key][both])
+        kept_by_both += both.sum().item()
+    d = sum(tau.numel() for tau in TAUS[0].values())
+    assert 0.15 * d < kept_by_both < 0.35 * d  # independent halves
+
+
 # ---------------------------------------------------------------------------- mergekit
 
 
@@ -100,6 +124,30 @@ def test_mergekits_weights_act_before_the_election_like_scaled_experts():
 
 def test_trim_per_tensor_is_mergekits_magnitude():
     assert_same(trim(TAUS[:1], density=0.5, scope="tensor")[0], golden("mergekit", "magnitude(0.5)"))
+
+
+def test_dare_that_keeps_everything_is_mergekits_task_arithmetic():
+    kept = dare(TAUS, generator=torch.Generator().manual_seed(0), density=1.0)
+    assert_same(add(THETA_0, task_arithmetic(kept)), golden("mergekit", "dare_linear(density=1)"))
+
+
+def test_breadcrumbs_is_mergekits_if_each_tensor_is_one_row():
+    rows = [{key: value.reshape(1, -1) for key, value in tau.items()} for tau in TAUS]
+    tau_m = task_arithmetic(breadcrumbs(rows, density=0.5, outliers=1 / 6))
+    theta = add(THETA_0, {key: value.view_as(THETA_0[key]) for key, value in tau_m.items()})
+    assert_same(theta, golden("mergekit", "breadcrumbs(density=0.5, gamma=1/6)"))
+
+
+def test_della_keeps_each_entry_as_often_as_mergekit():
+    """An entry that stays is divided by its probability, which therefore can be read off."""
+    tau = {"visual.proj": TAUS[0]["visual.proj"]}
+    probability = torch.zeros(6, 4)
+    for seed in range(200):
+        (tau_hat,) = della([tau], generator=torch.Generator().manual_seed(seed), density=0.5, epsilon=0.2)
+        kept = tau_hat["visual.proj"] != 0
+        probability[kept] = (tau["visual.proj"] / tau_hat["visual.proj"])[kept]
+    share = golden("mergekit", "della_magprune(0.5, epsilon=0.2): share of 20000 draws")["visual.proj"]
+    torch.testing.assert_close(probability, share, rtol=0, atol=0.015)  # four standard errors
 
 
 # ---------------------------------------------------------------------------- peft

@@ -1,0 +1,232 @@
+"""How fast is each merge at the size of CLIP ViT-B/32?  `python tests/benchmarks/bench_merges.py [names] [--help]`
+
+Eight seeded task vectors of the image tower's shapes (87.8 M parameters, 2.8 GB in all), in memory. Every run is a
+process of its own: seconds (best of --repeat, 1 by default), and the largest memory it ever held, inputs included.
+The floor is the time that this machine needs to read the eight and write one, measured in the same run.
+
+With --peers, the same inputs go through fusion-bench and mergekit where they have the method:
+    python tests/benchmarks/bench_merges.py --peers work/golden_venv/bin/python   (made by data_scripts/make_golden.py)
+The spectral methods and WUDI take minutes to hours there; --depth 1 runs one of the twelve blocks.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial, reduce
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+SHAPES = {  # open_clip's ViT-B/32 image tower, outside the blocks and in each of them
+    **{"class_embedding": (768,), "conv1.weight": (768, 3, 32, 32), "positional_embedding": (50, 768)},
+    **{"ln_pre.weight": (768,), "ln_pre.bias": (768,), "ln_post.weight": (768,), "ln_post.bias": (768,)},
+    "proj": (768, 512),
+}
+BLOCK = {
+    **{"ln_1.weight": (768,), "ln_1.bias": (768,), "ln_2.weight": (768,), "ln_2.bias": (768,)},
+    **{"attn.in_proj_weight": (2304, 768), "attn.in_proj_bias": (2304,)},
+    **{"attn.out_proj.weight": (768, 768), "attn.out_proj.bias": (768,)},
+    **{
+        "mlp.c_fc.weight": (3072, 768),
+        "mlp.c_fc.bias": (3072,),
+        "mlp.c_proj.weight": (768, 3072),
+        "mlp.c_proj.bias": (768,),
+    },
+}
+
+
+def shapes(depth):
+    return SHAPES | {f"transformer.resblocks.{i}.{k}": s for i in range(depth) for k, s in BLOCK.items()}
+
+
+def experts(depth, N):
+    g = torch.Generator().manual_seed(0)
+    return [{k: torch.randn(s, generator=g).mul_(1e-3) for k, s in shapes(depth).items()} for _ in range(N)]
+
+
+# ---------------------------------------------------------------------------- ours
+
+
+def ours():
+    """name -> merge; imported here, because the peers' environment does not have our package."""
+    from samerge_edu.merges.average import average
+    from samerge_edu.merges.iso import iso_c, iso_cts
+    from samerge_edu.merges.task_arithmetic import task_arithmetic
+    from samerge_edu.merges.ties import ties
+    from samerge_edu.merges.tsv_m import tsv_m
+    from samerge_edu.merges.wudi import wudi, wudi_flow
+    from samerge_edu.params import pipe
+    from samerge_edu.transforms.free_fr import free_fr
+    from samerge_edu.transforms.trim import trim
+
+    return {
+        "average": average,
+        "task arithmetic": task_arithmetic,
+        "trim": pipe(trim, task_arithmetic),
+        "TIES": ties,
+        "TIES, sum": partial(ties, reduce="sum"),
+        "TIES, per tensor": partial(ties, scope="tensor"),
+        "FR": pipe(free_fr, task_arithmetic),
+        "TSV-M": tsv_m,
+        "Iso-C": iso_c,
+        "Iso-CTS": iso_cts,
+        "WUDI, flow": wudi_flow,
+        "WUDI": partial(wudi, scope="matrices"),
+    }
+
+
+# ---------------------------------------------------------------------------- theirs
+
+
+def fusion_bench():
+    from fusion_bench.method.dare.utils import module_random_drop_
+    from fusion_bench.method.isotropic_merging.iso_utils import iso_c, iso_cts
+    from fusion_bench.method.tall_mask.utils import generate_task_masks
+    from fusion_bench.method.task_singular_vector.utils.TSVM_utils import compute_and_sum_svd_mem_reduction
+    from fusion_bench.method.ties_merging import ties_merging_utils as ties
+    from fusion_bench.method.wudi.wudi import wudi_merging
+    from fusion_bench.utils.state_dict_arithmetic import state_dict_add, state_dict_avg
+
+    def ties_merging(taus, merge_func):
+        flat = torch.vstack([ties.state_dict_to_vector(tau) for tau in taus])
+        return ties.vector_to_state_dict(ties.ties_merging(flat, 20, merge_func), taus[0])
+
+    def dare(taus):
+        for tau in taus:
+            module_random_drop_(tau, sparsity_level=0.5, rescale=True)
+        return reduce(state_dict_add, taus)
+
+    def consensus(taus):
+        flat = torch.vstack([ties.state_dict_to_vector(tau) for tau in taus])
+        masks = generate_task_masks(flat, flat, torch.zeros(flat.shape[1]), tall_mask_lambda=0.6)
+        return ties.vector_to_state_dict(flat.sum(dim=0) * (masks.sum(dim=0) >= 2), taus[0])
+
+    return {
+        "average": state_dict_avg,
+        "task arithmetic": partial(reduce, state_dict_add),
+        "TIES": partial(ties_merging, merge_func="mean"),
+        "TIES, sum": partial(ties_merging, merge_func="sum"),
+        "DARE": dare,
+        "consensus": consensus,
+        "TSV-M": partial(compute_and_sum_svd_mem_reduction, accelerator="cpu"),
+        "Iso-C": partial(iso_c, accelerator="cpu"),
+        "Iso-CTS": partial(iso_cts, common_space_fraction=0.8, accelerator="cpu"),
+        "WUDI": partial(wudi_merging, accelerator="cpu", iter_num=300),
+    }
+
+
+def mergekit():
+    from mergekit.merge_methods import registry
+    from mergekit.merge_methods.base import TensorGroup
+
+    def merge(name, taus, **parameters):
+        method, ids = registry.get(name), range(1, len(taus) + 1)
+        defaults = {spec.name: spec.default for spec in method.spec.parameters} | {"weight": 1.0} | parameters
+        each = {k: dict.fromkeys(ids, v) for k, v in defaults.items() if k in ("weight", "density", "gamma", "epsilon")}
+        merged = {}
+        for key in taus[0]:
+            base = torch.zeros_like(taus[0][key])
+            group = TensorGroup.from_tensors([base, *(tau[key] for tau in taus)], base_index=0)
+            merged[key] = method.merge_group(group, **(defaults | each))
+        return merged
+
+    return {
+        "task arithmetic": partial(merge, "task_arithmetic"),
+        "TIES, per tensor": partial(merge, "ties", density=0.2),
+        "DARE": partial(merge, "dare_linear", density=0.5),
+        "DARE + TIES": partial(merge, "dare_ties", density=0.5),
+        "DELLA": partial(merge, "della", density=0.5),
+        "Breadcrumbs": partial(merge, "breadcrumbs", density=0.9),
+    }
+
+
+LIBRARIES = {"ours": ours, "fusion-bench": fusion_bench, "mergekit": mergekit}
+
+# ---------------------------------------------------------------------------- measuring
+
+
+def one_run(library, name, depth, N):
+    """Seconds, CPU seconds and peak bytes of one merge, in this process; None if the library does not have it."""
+    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(open(os.devnull, "w")):
+        merge = LIBRARIES[library]().get(name)
+        if merge is None:
+            return None
+        taus = experts(depth, N)
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak so far (Linux)
+        start, cpu = time.perf_counter(), time.process_time()
+        merge(taus)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return {"seconds": seconds, "cpu": cpu, "peak": int(status.split("VmHWM:")[1].split()[0]) * 1024}
+
+
+def in_its_own_process(python, library, name, arguments):
+    runs = []
+    for _ in range(arguments.repeat):
+        with tempfile.NamedTemporaryFile(suffix=".json") as out:
+            call = [python, __file__, name, "--library", library, "--out", out.name]
+            knobs = ["--depth", arguments.depth, "--experts", arguments.experts, "--threads", arguments.threads]
+            subprocess.run([*map(str, call + knobs)], check=True)
+            runs.append(json.loads(Path(out.name).read_text(encoding="utf-8")))
+    return min(runs, key=lambda run: run["seconds"]) if runs[0] else None
+
+
+def copy_rate():
+    """Bytes per second that a large copy reads and writes, the best of five."""
+    a = torch.ones(64 * 2**20)
+    b, best = torch.empty_like(a), float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        b.copy_(a)
+        best = min(best, time.perf_counter() - start)
+    return 2 * a.nbytes / best
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="which methods, by the names of the table (default: all)")
+    parser.add_argument("--peers", help="the python of an environment with fusion-bench and mergekit")
+    parser.add_argument("--depth", type=int, default=12, help="blocks; 12 is ViT-B")
+    parser.add_argument("--experts", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--library", choices=LIBRARIES, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.library:
+        run = one_run(arguments.library, arguments.names[0], arguments.depth, arguments.experts)
+        arguments.out.write_text(json.dumps(run), encoding="utf-8")
+        return
+
+    d = sum(torch.Size(s).numel() for s in shapes(arguments.depth).values())
+    floor = 4 * d * (arguments.experts + 1) / copy_rate()
+    print(
+        f"{arguments.experts} experts of {d / 1e6:.1f} M parameters, {arguments.threads} threads, {version('torch')=}"
+    )
+    print(f"floor {floor:.2f} s: {4 * d * (arguments.experts + 1) / 1e9:.2f} GB read and written once")
+    print(f"{'':18}{'ours: wall, CPU, peak':>28}{'/ floor':>9}", end="")
+    print(*(f"{peer + ': wall, CPU, peak, ratio':>42}" for peer in ("fusion-bench", "mergekit") if arguments.peers))
+    for name in arguments.names or ours():
+        mine = in_its_own_process(sys.executable, "ours", name, arguments)
+        line = f"{name:18}{figures(mine)}{mine['seconds'] / floor:9.1f}"
+        for peer in ("fusion-bench", "mergekit") if arguments.peers else ():
+            if other := in_its_own_process(arguments.peers, peer, name, arguments):
+                line += f"{figures(other):>34}{other['seconds'] / mine['seconds']:8.1f}"
+            else:
+                line += f"{'-':>42}"
+        print(line, flush=True)
+
+
+def figures(run):
+    return f"{run['seconds']:9.2f} s {run['cpu']:7.2f} s {run['peak'] / 1e9:5.1f} GB"
+
+
+if __name__ == "__main__":
+    main()
