@@ -124,6 +124,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
         timeout=SECONDS_PER_CELL,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,  # on a busy machine one print arrives in several pieces
         resources={"metadata": {"path": str(folder)}},
     ).execute()
     notebook.metadata.pop("widgets", None)

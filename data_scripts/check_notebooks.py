@@ -21,7 +21,9 @@ from samerge_edu.course.start import SETUP  # noqa: E402
 
 LARGEST_OUTPUT = 200_000  # bytes
 LONGEST_CELL = 20  # lines of code that a learner has to take in at once
-ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|Users|work|tmp|opt|usr|content|var|mnt)/\w|[A-Za-z]:\\\w")
+ABSOLUTE_PATH = re.compile(
+    r"(?<![\w.:/])/(?:home|root|Users|work|tmp|opt|usr|content|var|mnt)/\w|\b[A-Z]:\\(?:Users|Windows|Temp|Program)"
+)
 SHELL_LINE = re.compile(r"^\s*(?:!|%pip|%cd|%%bash)", re.MULTILINE)
 EXERCISE_CALL = re.compile(r'se\.(?:check|settle|hint)\("([^"]*)"')
 QUIZ_CALL = re.compile(r'se\.(?:quiz|answer)\("([^"]*)"')

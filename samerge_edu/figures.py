@@ -65,7 +65,7 @@ def controls(draw: Callable, values: Mapping, says: Callable | None, sliders: Ma
     text in the saved notebook that no test can compare.
     """
     boxes = {name: _control(name, spec, values[name]) for name, spec in sliders.items()}
-    picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", object_fit="contain"))
+    picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", align_self="flex-start"))
     reading = ipywidgets.HTML()
 
     def redraw(change=None) -> None:

@@ -11,8 +11,9 @@ import torch
 
 import samerge_edu as se
 from samerge_edu.course import bank, limits, verdicts
-from samerge_edu.course.examine import UNCHANGED, examine, same, text_of
+from samerge_edu.course.examine import UNCHANGED, copied, count, examine, same, text_of
 from samerge_edu.course.limits import run_limited
+from samerge_edu.lora import LoRA
 
 child = pytest.param(True, id="child", marks=pytest.mark.skipif(sys.platform != "linux", reason="fork is Linux only"))
 both_paths = pytest.mark.parametrize("can_fork", [child, pytest.param(False, id="thread")], indirect=True)
@@ -324,6 +325,18 @@ def test_no_child_is_left_behind(soon):
 def test_same(a, b, expected):
     assert same(a, b) is expected
     assert same(b, a) is expected
+
+
+def test_named_tuples_such_as_lora_layers_are_copied_compared_counted_and_told_by_their_fields():
+    layer = LoRA(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]), scale=0.5)
+    twin = copied(layer)
+    assert isinstance(twin, LoRA)
+    assert same(twin, layer)
+    twin.A[0] = 9.0
+    assert not same(twin, layer)
+    assert layer.A[0, 0] == 1.0
+    assert count(layer) == 4
+    assert text_of(layer) == "LoRA(A=[[1, 2]], B=[[3]], scale=0.5)"
 
 
 def test_cases_are_told_in_plain_letters():

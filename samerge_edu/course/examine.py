@@ -199,8 +199,9 @@ def copied(value: Any) -> Any:
         return value.detach().clone().requires_grad_(value.requires_grad)
     if isinstance(value, dict):
         return {k: copied(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(copied(v) for v in value)
+    if isinstance(value, (list, tuple)):
+        items = [copied(v) for v in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return copy.copy(value) if isinstance(value, np.ndarray) else value
 
 
@@ -248,6 +249,8 @@ def text_of(value: Any) -> str:
         return f"tensor{tuple(value.shape)} that starts {text_of(value.flatten()[:3].tolist())}"
     if isinstance(value, np.ndarray):
         return text_of(torch.as_tensor(value))
+    if hasattr(value, "_fields"):  # a named tuple, such as a LoRA layer
+        return f"{type(value).__name__}({inputs(((), value._asdict()))})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"'{k}': {text_of(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (list, tuple)):

@@ -4,7 +4,7 @@ import textwrap
 
 from .bank import quiz as find
 
-WIDTH = 100
+WIDTH = 88
 
 
 def quiz(id: str) -> None:

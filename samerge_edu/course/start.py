@@ -6,6 +6,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
 import psutil
 import torch
@@ -56,6 +57,7 @@ def start(lesson: str) -> Lab:
     np.random.seed(0)
     torch.manual_seed(0)
     style()
+    mpl.rcParams["figure.figsize"] = (4.8, 3.2)  # two of them fit side by side into a notebook, at their own size
     lab = Lab(lesson, _place(), suite, device)
     print(f"Lesson {lesson} on {lab.place}: device {device}, suite {suite}, {free:.1f} GB of memory free")
     return lab

@@ -1,0 +1,176 @@
+"""A whole lesson: built, run by learners in three states, compared by nbval, and proof that nbval really ran it."""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from data_scripts import build_notebooks
+from data_scripts.check_notebooks import problems
+from samerge_edu.course import bank
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO = ROOT / "tests" / "demo_lesson" / "01_demo.py"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the demo lesson, built, and with nbval's configuration."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    for name in ("conftest.py", "sanitize.cfg"):
+        shutil.copy(ROOT / "notebooks" / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def demo(folder):
+    """The demo lesson with every exercise empty, executed."""
+    notebook = executed(build_notebooks.assemble(DEMO), folder)
+    nbformat.write(notebook, folder / "01_demo.ipynb")
+    return notebook
+
+
+def executed(notebook, folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMERGE_STATIC", "1")
+        build_notebooks.execute(notebook, folder)
+    return notebook
+
+
+def done(notebook, ids: set[str]):
+    """The notebook after a learner has solved these exercises."""
+    notebook = copy.deepcopy(notebook)
+    for exercise in map(bank.exercise, ids):
+        [cell] = [c for c in notebook.cells if c.cell_type == "code" and c.source.startswith(exercise.stub_source)]
+        cell.source = cell.source.replace(exercise.stub_source, exercise.solution_source)
+    return notebook
+
+
+def words(cell) -> str:
+    return "".join(output.get("text", "") for output in cell.outputs)
+
+
+def outputs_of_the_lesson(notebook) -> list:
+    """What every learner should see: all outputs but those of the exercises themselves, and of the free memory."""
+    return [
+        cell.outputs
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not {"exercise", "settle", "setup"} & set(cell.metadata.get("tags", []))
+    ]
+
+
+def test_run_all_works_with_exercises_empty_half_done_and_all_done_and_later_numbers_agree(demo, folder):
+    half, all_done = (
+        executed(done(build_notebooks.assemble(DEMO), ids), folder) for ids in ({"01.1"}, {"01.1", "01.2"})
+    )
+    for notebook, verdicts in ((demo, "TODO TODO"), (half, "PASS TODO"), (all_done, "PASS PASS")):
+        checks = [words(c) for c in notebook.cells if "exercise" in c.metadata.get("tags", [])]
+        assert " ".join(text.split()[1] for text in checks) == verdicts
+    assert "merged: [1.5, 2.0, 4.0]" in str(outputs_of_the_lesson(demo))
+    assert outputs_of_the_lesson(demo) == outputs_of_the_lesson(half) == outputs_of_the_lesson(all_done)
+
+
+def test_a_wrong_answer_does_not_change_later_numbers_either(demo, folder):
+    wrong = build_notebooks.assemble(DEMO)
+    [cell] = [c for c in wrong.cells if 'se.check("01.2"' in c.source]
+    cell.source = cell.source.replace('raise NotImplementedError("your turn")', "return tau")
+    executed(wrong, folder)
+    assert "NOT YET" in words(cell)
+    assert outputs_of_the_lesson(wrong) == outputs_of_the_lesson(demo)
+
+
+def test_the_built_notebook_is_clean_and_building_again_changes_nothing(demo, folder):
+    assert problems(folder / "01_demo.ipynb") == []
+    again = build_notebooks.assemble(DEMO)
+    assert [(c.id, c.source, c.metadata) for c in again.cells] == [(c.id, c.source, c.metadata) for c in demo.cells]
+
+
+def test_exercises_and_quizzes_become_their_cells(demo):
+    tags = [c.metadata.get("tags", ["-"])[0] for c in demo.cells if c.cell_type == "code"]
+    assert tags == ["setup", "setup", "exercise", "settle", "exercise", "settle", "-", "-", "quiz"]
+    text = "\n".join(c.source for c in demo.cells if c.cell_type == "markdown")
+    assert text.count("<details>") == text.count("</details>") == 2 * 4 + 1  # hints and solutions, one answer
+    assert bank.exercise("01.2").solution_source in text
+
+
+def test_a_lesson_needs_a_title(tmp_path):
+    lesson = tmp_path / "99_untitled.py"
+    lesson.write_text("# %%\n1 + 1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"99_untitled.py: expected a first cell that is text and starts with '# '"):
+        build_notebooks.assemble(lesson)
+
+
+# ---------------------------------------------------------------------------- nbval
+
+
+def nbval(folder: Path, *files: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder)]
+    command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "-q", "--tb=no", "-rf", "--color=no"]
+    command += ["--nbval-sanitize-with", str(folder / "sanitize.cfg"), *files]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SAMERGE_STATIC": "1", "PYTHONUTF8": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_strict_nbval_passes_on_the_built_notebook(demo, folder):
+    result = nbval(folder, "01_demo.ipynb")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "9 passed" in result.stdout
+
+
+def small(*cells: tuple[str, str]) -> nbformat.NotebookNode:
+    """A notebook of (source, stored output) cells."""
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    for count, (source, text) in enumerate(cells, start=1):
+        outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)] if text else []
+        notebook.cells.append(nbformat.v4.new_code_cell(source, execution_count=count, outputs=outputs))
+    return notebook
+
+
+SLEEP = ("import time; time.sleep(1.1)", "")
+VALUE = 'print("norm = 4.72 (expected 4.60 to 4.80: inside)")'
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "complaint"),
+    [
+        ("same", [SLEEP, ("print('a')", "a\n")], ""),
+        ("another_word", [SLEEP, ("print('a')", "b\n")], "FAILED"),
+        ("another_digit_inside_its_band", [SLEEP, (VALUE, "norm = 4.71 (expected 4.60 to 4.80: inside)\n")], ""),
+        ("outside", [SLEEP, (VALUE, "norm = 4.91 (expected 4.60 to 4.80: OUTSIDE)\n")], "FAILED"),
+        ("digits_of_a_figure", [SLEEP, ("print('Figure: best at 0.30')", "Figure: best at 0.35\n")], ""),
+        ("words_of_a_figure", [SLEEP, ("print('Figure: best at 0.30')", "Figure: worst at 0.30\n")], "FAILED"),
+        ("number_elsewhere", [SLEEP, ("print('best at 0.30')", "best at 0.35\n")], "FAILED"),
+        ("place_and_memory", [SLEEP, ("print('Lesson 01 on Binder: 1.0 GB')", "Lesson 01 on Colab: 2.0 GB\n")], ""),
+        ("warning", [SLEEP, ("import sys; print('careful', file=sys.stderr)", "")], ""),
+        ("too_fast", [("print('a')", "a\n")], "Not really run:\n  too_fast.ipynb: finished in 0."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_strict_nbval_compares(name, cells, complaint, folder):
+    nbformat.write(small(*cells), folder / f"{name}.ipynb")
+    result = nbval(folder, f"{name}.ipynb")
+    assert result.returncode == bool(complaint), result.stdout + result.stderr
+    assert complaint in result.stdout
+
+
+def test_the_ratchet_counts_cells(folder):
+    notebook = small(SLEEP, ("print('a')", "a\n"))
+    file = folder / "half_run.ipynb"
+    nbformat.write(notebook, file)
+    (folder / "half" / "deep").mkdir(parents=True)
+    shutil.copy(file, folder / "half")
+    shutil.copy(folder / "sanitize.cfg", folder / "half")
+    conftest = (folder / "conftest.py").read_text(encoding="utf-8")
+    skip = "\n\ndef pytest_runtest_setup(item):\n    if item.name == 'Cell 1':\n        pytest.skip('not today')\n"
+    (folder / "half" / "conftest.py").write_text(conftest + skip, encoding="utf-8")
+    result = nbval(folder / "half", "half_run.ipynb")
+    assert result.returncode == 1
+    assert "half_run.ipynb: executed 1 of 2 code cells" in result.stdout
+    assert json.loads(file.read_text(encoding="utf-8"))["cells"][1]["execution_count"] == 2
