@@ -177,7 +177,7 @@ class _Trace:
         if key not in self.theta:
             raise ValueError(f"missing key '{key}': the flow passes through it")
         W = working(self.theta[key])
-        return W.abs_() if isinstance(self.theta, Lazy) else W.abs()  # what a Lazy computes belongs to nobody else
+        return W.abs_() if getattr(self.theta, "fresh", False) else W.abs()  # in place saves a copy of each layer
 
     def linear(self, x: Tensor, weight: str, transposed: bool = False) -> Tensor:
         """y = |W| x. A convolution is a matrix on its flattened patch; `transposed`: W is stored as (in, out)."""
@@ -221,7 +221,7 @@ class _Trace:
         factors = {}
         for (key, _, x, along), u in zip(self.notes, behind, strict=True):
             factors[key] = u.reshape(along), x.detach()
-            if not (u.sum() * x.detach().sum()).isfinite():
+            if not (u.sum() + x.detach().sum()).isfinite():
                 raise ValueError(f"'{key}': the gradient of ln R is NaN or infinite, expected finite numbers")
         return Flow(self.log_scale + log_R.item(), factors)
 
@@ -348,10 +348,13 @@ def _clip_names(theta: Params) -> tuple[dict[str, str], str | None]:
 
 
 class Lazy(Mapping[str, Tensor]):
-    """A `Params` whose tensors are computed when they are read: `Lazy(keys, lambda key: ...)`."""
+    """A `Params` whose tensors are computed when they are read: `Lazy(keys, lambda key: ...)`.
 
-    def __init__(self, keys: Iterable[str], compute: Callable[[str], Tensor]):
-        self.names, self.compute = tuple(keys), compute
+    `fresh` promises that each reading gives a new tensor, which the reader may change.
+    """
+
+    def __init__(self, keys: Iterable[str], compute: Callable[[str], Tensor], fresh: bool = False):
+        self.names, self.compute, self.fresh = tuple(keys), compute, fresh
 
     def __getitem__(self, key: str) -> Tensor:
         return self.compute(key)
@@ -408,7 +411,7 @@ def flow_score(
         _check_fits(theta_0, taus)
         tau_star = _total(taus)
         points = [tau_star] * len(taus) if flow_at == "merged" else taus
-        thetas = [Lazy(theta_0, lambda key, tau=tau: theta_0[key] + working(tau[key])) for tau in points]
+        thetas = [Lazy(theta_0, lambda key, tau=tau: theta_0[key] + working(tau[key]), fresh=True) for tau in points]
         flows = [flow(thetas[0])] * len(taus) if flow_at == "merged" else [flow(theta) for theta in thetas]
 
         def saliency(n: int, key: str) -> Tensor:

@@ -362,6 +362,7 @@ def test_the_gauge_matters_but_not_order_and_size_of_the_ranks(g):
 
 def test_sa_lora_limits_and_manners(g):
     base, adapters = problem(g)
+    base_before = {k: v.clone() for k, v in base.items()}
     before = [{k: LoRA(A.clone(), B.clone(), s) for k, (A, B, s) in e.items()} for e in adapters]
     run = partial(sa_lora, theta_0=base, flow=chain_flow)
     assert all(identical(a, b) for a, b in zip(run(adapters, p=0.0), adapters, strict=True))
@@ -370,6 +371,7 @@ def test_sa_lora_limits_and_manners(g):
     for k in out[0]:
         out[0][k].A.zero_()
     assert all(identical(a, b) for a, b in zip(adapters, before, strict=True))
+    assert all(torch.equal(base[k], base_before[k]) for k in base)
 
 
 def test_sa_lora_on_a_clip_tower_in_half_precision(tmp_path, g):

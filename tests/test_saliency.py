@@ -483,3 +483,12 @@ def test_lazy_is_a_mapping_that_computes_on_reading():
     assert read == []
     assert lazy["b"].item() == 1
     assert read == ["b"]
+
+
+def test_what_a_lazy_gives_is_changed_only_if_it_says_that_it_is_fresh(g):
+    theta = chain(g, [3, 4])
+    before = theta["0.weight"].clone()
+    chain_flow(Lazy(theta, theta.get))
+    assert torch.equal(theta["0.weight"], before)
+    chain_flow(Lazy(theta, theta.get, fresh=True))
+    assert torch.equal(theta["0.weight"], before.abs())
