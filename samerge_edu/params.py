@@ -83,7 +83,8 @@ def load_params(path: str | Path, device: str | torch.device = "cpu") -> dict[st
 def save_params(path: str | Path, params: Params, metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file; an interrupted write leaves the old file, or none, never half of one."""
     path = Path(path)
-    tensors = {k: params[k].detach().contiguous().cpu() for k in params}
+    # copies, because safetensors refuses tensors that share memory: tied weights, slices of one vector
+    tensors = {k: params[k].detach().cpu().clone(memory_format=torch.contiguous_format) for k in params}
     handle, half_written = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     try:

@@ -77,8 +77,11 @@ def layer_saliency(taus: Sequence[Params], norm: str = "mean", granularity: str 
     S, entries = {}, {}
     for key in taus[0]:
         tau = [working(t[key]) for t in taus]
-        tau_bar = sum(tau) / len(tau)
-        distance = torch.stack([torch.dist(t, tau_bar, p=1) for t in tau])
+        tau_bar = tau[0].clone()
+        for t in tau[1:]:
+            tau_bar += t
+        tau_bar /= len(tau)
+        distance = torch.stack([(t - tau_bar).abs_().sum() for t in tau])
         layer = layer_of(key, granularity)
         S[layer] = S.get(layer, 0) + distance
         entries[layer] = entries.get(layer, 0) + tau_bar.numel()
@@ -118,7 +121,9 @@ class Pruned(Mapping[str, Tensor]):
 
     def __getitem__(self, key: str) -> Tensor:
         tau, M = self.tau[key], self.M[key]
-        return tau if M.all() else tau.masked_fill(~M, 0)
+        if M.all():
+            return tau
+        return tau.masked_fill(~M, 0) if M.any() else torch.zeros_like(tau)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.structure)
