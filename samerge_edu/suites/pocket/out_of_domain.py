@@ -30,8 +30,8 @@ LETTERS = "ABCEFGHKMRST"
 
 def develop(c: Canvas, s):
     """The slight shift all of them share."""
-    c.rgb *= mix(1, c.rng(0.75, 1.0), s)[:, None]
-    return c.finish(0.03 + 0.03 * s)
+    c.rgb *= mix(1, c.rng(0.6, 1.0), s)[:, None]
+    return c.finish(0.03 + 0.06 * s)
 
 
 def letters(c: Canvas, labels, s):
