@@ -39,7 +39,7 @@ mutate: $(INSTALLED)
 	$(BIN)/python tests/mutate.py
 
 bench: $(INSTALLED)
-	$(BIN)/pytest -s tests/benchmarks -m slow
+	set -e; for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script; done
 
 # Not part of CI: nbval with the versions that Colab has, in an environment of its own.
 test-colab:

@@ -88,7 +88,7 @@ def contact_sheet(suite, n: int = 4, web: Callable[[str, int], np.ndarray] | Non
 def accuracy_bars(suite, models: Mapping[str, Mapping[str, float]]) -> tuple[Figure, str]:
     """Accuracy by task, one bar a model: `models` is name -> {task: percent}, as `evaluate.scores` gives them."""
     tasks = [*suite.id_tasks, *suite.ood_tasks]
-    figure, axis = plt.subplots(figsize=(max(6.0, 0.28 * len(tasks) * (len(models) + 1)), 3.6))
+    figure, axis = plt.subplots(figsize=(min(12.0, 2.0 + 0.2 * len(tasks) * (len(models) + 1)), 3.6))
     width = 0.8 / len(models)
     for i, (name, per_task) in enumerate(models.items()):
         x = np.arange(len(tasks)) + (i - (len(models) - 1) / 2) * width
@@ -99,13 +99,13 @@ def accuracy_bars(suite, models: Mapping[str, Mapping[str, float]]) -> tuple[Fig
     axis.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
     axis.text(len(suite.id_tasks) - 0.55, 101, "in-domain", ha="right", fontsize=8)
     axis.text(len(suite.id_tasks) - 0.45, 101, "out of domain", ha="left", fontsize=8)
-    axis.set(ylabel="accuracy (%)", ylim=(0, 107))
+    axis.set(ylabel="accuracy (%)", ylim=(0, 107), xlim=(-0.6, len(tasks) - 0.4))
     axis.grid(axis="x", visible=False)
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     averages = {name: mean(per_task[t] for t in suite.id_tasks) for name, per_task in models.items()}
     best, worst = max(averages, key=averages.get), min(averages, key=averages.get)
-    sentence = f"In-domain average: {best} is highest with {averages[best]:.1f} %"
-    sentence += f", {worst} lowest with {averages[worst]:.1f} %." if len(models) > 1 else "."
+    sentence = f"Highest in-domain average: {best}, {averages[best]:.1f} %"
+    sentence += f"; lowest: {worst}, {averages[worst]:.1f} %." if len(models) > 1 else "."
     return titled(figure, sentence), sentence
 
 

@@ -91,7 +91,7 @@ def test_bars_have_the_heights_of_the_accuracies(suite):
     }
     figure, sentence = plots.accuracy_bars(suite, models)
     axis = figure.axes[0]
-    assert sentence == "In-domain average: sum is highest with 60.0 %, other lowest with 20.7 %."
+    assert sentence == "Highest in-domain average: sum, 60.0 %; lowest: other, 20.7 %."
     for bars, (name, per_task) in zip(axis.containers, models.items(), strict=True):
         assert bars.get_label() == name
         assert [bar.get_height() for bar in bars] == list(per_task.values())
@@ -102,7 +102,7 @@ def test_bars_have_the_heights_of_the_accuracies(suite):
 
 def test_bars_of_one_model(suite):
     _, sentence = plots.accuracy_bars(suite, {"base": dict.fromkeys(suite.tasks, 25.0)})
-    assert sentence == "In-domain average: base is highest with 25.0 %."
+    assert sentence == "Highest in-domain average: base, 25.0 %."
 
 
 def test_contact_sheet_shows_the_images(suite):
