@@ -221,8 +221,10 @@ class _Trace:
         factors = {}
         for (key, _, x, along), u in zip(self.notes, behind, strict=True):
             factors[key] = u.reshape(along), x.detach()
-            if not (u.sum() + x.detach().sum()).isfinite():
-                raise ValueError(f"'{key}': the gradient of ln R is NaN or infinite, expected finite numbers")
+        finite = torch.stack([left.sum() + right.sum() for left, right in factors.values()]).isfinite()
+        if not finite.all():
+            key = list(factors)[finite.int().argmin()]
+            raise ValueError(f"'{key}': the gradient of ln R is NaN or infinite, expected finite numbers")
         return Flow(self.log_scale + log_R.item(), factors)
 
 
@@ -459,18 +461,25 @@ def magnitude_score(modulation: str = "none") -> Score:
 
 
 def random_score(generator: torch.Generator) -> Score:
-    """A number from [0, 1) for each entry, drawn anew each time it is read: what pruning blindly would do.
+    """A number from [0, 1) for each entry, new in each round: what pruning blindly would do (ablation).
 
     The paper's public review names this comparison as the one that would settle its premise.
+
+    >>> taus = [{"w": torch.zeros(3)}]
+    >>> S = random_score(torch.Generator().manual_seed(0))(taus)[0]
+    >>> bool((S["w"] == S["w"]).all())                               # a tensor read twice is the same
+    True
     """
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
-        def saliency(tau: Params, key: str) -> Tensor:
-            tensor = working(tau[key])
-            draw = torch.rand(tensor.shape, generator=generator, device=generator.device, dtype=tensor.dtype)
-            return draw.to(tensor.device)
+        names, device = sorted(taus[0]), generator.device
+        seeds = torch.randint(2**62, (len(taus), len(names)), generator=generator, device=device).tolist()
 
-        return [Lazy(tau, partial(saliency, tau)) for tau in taus]
+        def saliency(n: int, key: str) -> Tensor:
+            tau, own = working(taus[n][key]), torch.Generator(device).manual_seed(seeds[n][names.index(key)])
+            return torch.rand(tau.shape, generator=own, device=device, dtype=tau.dtype).to(tau.device)
+
+        return [Lazy(taus[0], partial(saliency, n)) for n in range(len(taus))]
 
     return score
 

@@ -264,6 +264,12 @@ def test_chain_flow_refuses_and_names_the_layer(theta, message):
         chain_flow(theta)
 
 
+def test_a_gradient_out_of_range_names_its_tensor():
+    """All that flows takes the weak way, 1e-40; a step on the other, 1e3 wide, would change ln R 1e40 times as much."""
+    with pytest.raises(ValueError, match=r"'a.weight': the gradient of ln R is NaN or infinite"):
+        chain_flow({"a.weight": torch.tensor([[1.0], [1e-40]]), "b.weight": torch.tensor([[1e-40, 1e3]])})
+
+
 # ---------------------------------------------------------------------------- clip_flow
 
 
@@ -449,11 +455,18 @@ def test_magnitude_scores(g):
 
 def test_random_scores_come_from_the_generator_alone(g):
     _, taus = problem(g)
-    draws = [random_score(torch.Generator().manual_seed(s))(taus)[0]["0.weight"] for s in (1, 1, 2)]
-    assert torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws[0], draws[2])
-    assert draws[0].shape == (5, 4)
-    assert ((draws[0] >= 0) & (draws[0] < 1)).all()
+    scores = [random_score(torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    first = [score(taus) for score in scores]
+    again = scores[0](taus)
+    k = "0.weight"
+    assert torch.equal(first[0][0][k], first[1][0][k])
+    assert torch.equal(first[0][0][k], first[0][0][k])
+    for other in (first[2][0][k], first[0][1][k], again[0][k]):  # another seed, expert, round
+        assert not torch.equal(first[0][0][k], other)
+    assert first[0][0][k].shape == (5, 4)
+    assert ((first[0][0][k] >= 0) & (first[0][0][k] < 1)).all()
+    turned = random_score(torch.Generator().manual_seed(1))([dict(reversed(t.items())) for t in taus])
+    assert torch.equal(turned[0][k], first[0][0][k])
 
 
 def test_scores_refuse(g):

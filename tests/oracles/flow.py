@@ -11,13 +11,14 @@ import torch.nn.functional as F
 def sum_over_paths(weights):
     """(R, [dR/d|W|, ...]) of a bias-free chain by walking each path from an input to an output, in float64."""
     sizes = [weights[0].shape[1]] + [W.shape[0] for W in weights]
-    R, grads = 0.0, [torch.zeros(W.shape, dtype=torch.float64) for W in weights]
+    weights = [W.detach().double().abs().tolist() for W in weights]
+    R, grads = 0.0, [torch.zeros(o, i, dtype=torch.float64).tolist() for i, o in itertools.pairwise(sizes)]
     for path in itertools.product(*(range(s) for s in sizes)):
-        edges = [abs(W[path[i + 1], path[i]].item()) for i, W in enumerate(weights)]
+        edges = [W[path[i + 1]][path[i]] for i, W in enumerate(weights)]
         R += math.prod(edges)
         for i in range(len(edges)):
-            grads[i][path[i + 1], path[i]] += math.prod(edges[:i] + edges[i + 1 :])
-    return R, grads
+            grads[i][path[i + 1]][path[i]] += math.prod(edges[:i] + edges[i + 1 :])
+    return R, [torch.tensor(G, dtype=torch.float64) for G in grads]
 
 
 def split_names(theta, blocks):
