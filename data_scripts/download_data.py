@@ -11,8 +11,9 @@ missing.
 
 import argparse
 import sys
+from pathlib import Path
 
-from samerge_edu.data import DATA, read, sizes_on_hub
+from samerge_edu.data import fetch, read
 from samerge_edu.suites.manifest import WORKSHOP
 from samerge_edu.suites.vit_b_32 import suite_tasks
 
@@ -26,23 +27,16 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=["train", "test"])
     parser.add_argument("--source", default="hub", choices=["hub", "torchvision"])
     parser.add_argument("--dry-run", action="store_true", help="print sizes and fetch nothing")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="also copy everything into a folder")
     options = parser.parse_args()
     try:
         for task in suite_tasks(options.tasks):
-            print(f"{size(task, options.split):>16}  {task}  [{DATA[task].licence}]", flush=True)
-            if not options.dry_run:
-                images, labels = read(task, options.split, source=options.source)
-                print(f"{'':>16}  {len(labels)} images, the first is {next(images).size}", flush=True)
+            if options.source == "torchvision" and not options.dry_run:
+                print(f"{task}: {len(read(task, options.split, source='torchvision')[1])} images by torchvision")
+            else:
+                fetch(task, options.split, options.dry_run, options.to)
     except (OSError, ValueError) as e:
         sys.exit(f"download_data: {e}")
-
-
-def size(task: str, split: str) -> str:
-    """The hub's own number where it answers; else the table's, which knows test splits only."""
-    try:
-        return f"{sum(sizes_on_hub(task, split).values()) / 1e6:.1f} MB"
-    except Exception:  # no network, a proxy, a hub that is busy
-        return f"about {DATA[task].mb} MB" if split == "test" else "size unknown"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ own files through torchvision where it has the same split.
 
 import fnmatch
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -23,7 +24,7 @@ from huggingface_hub import HfApi, snapshot_download
 from PIL import Image
 from torch import Tensor
 
-from .suites.hub import ADVICE, cache_folder, endpoint, offline, verify
+from .suites.hub import ADVICE, cache_folder, endpoint, offline, replace_file, verify
 from .suites.manifest import Asset
 
 
@@ -172,11 +173,30 @@ def _complete(files: list[Path], task: str) -> list[Path]:
     return files
 
 
-def sizes_on_hub(task: str, split: str = "test") -> dict[str, int]:
-    """File name -> bytes of a split, as the hub lists them."""
-    data, api = DATA[task], HfApi(endpoint=endpoint())
-    tree = api.list_repo_tree(data.repo, repo_type="dataset", revision=data.revision, recursive=True)
-    return {f.path: f.size for f in tree if fnmatch.fnmatch(f.path, _pattern(task, split))}
+def fetch(
+    task: str, split: str, dry_run: bool = False, to: str | Path | None = None, say: Callable[[str], None] = print
+) -> list[Path]:
+    """Print the size and licence of a split's files, then fetch and check them, and copy them into a folder `to`.
+
+    The size is the hub's own where it answers, else the table's, which knows test splits only.
+    """
+    data = DATA[task]
+    try:
+        tree = HfApi(endpoint=endpoint()).list_repo_tree(
+            data.repo, repo_type="dataset", revision=data.revision, recursive=True
+        )
+        size = f"{sum(f.size for f in tree if fnmatch.fnmatch(f.path, _pattern(task, split))) / 1e6:.1f} MB"
+    except Exception:  # no network, a proxy, a hub that is busy
+        size = f"about {data.mb} MB" if split == "test" else "size unknown"
+    say(f"{size:>16}  {'images':8}  {task}, {split}  [{data.licence}]")
+    if dry_run:
+        return []
+    files = parquet_files(task, split)
+    for file in files if to else ():
+        target = Path(to, "datasets", data.repo, *file.parts[-1 - _pattern(task, split).count("/") :])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(target, lambda part, file=file: shutil.copyfile(file, part))
+    return files
 
 
 def _from_hub(task: str, split: str) -> tuple[Tensor, Callable[[list[int]], Iterator[Image.Image]]]:

@@ -76,7 +76,7 @@ def test_every_download_line_names_what_the_hub_has(tmp_path, monkeypatch, run):
                 assert out.count(" 0.0 MB  to fetch") == 2 + 2 * 20 + 1  # each line with the hub's size, and the total
         for split in ("train", "test"):
             out = run("download_data", "--dry-run", "--tasks", "20", "--split", split)
-            assert [line.split()[2] for line in out.splitlines()] == list(TALL20)
+            assert [line.split()[3].rstrip(",") for line in out.splitlines()] == list(TALL20)
             assert "about" not in out
         assert not any(p.suffix in (".safetensors", ".parquet") for p in (tmp_path / "cache").rglob("*"))
 
@@ -85,9 +85,10 @@ def test_experts_are_fetched_packed_and_used_without_a_network(hub, tmp_path, mo
     stick = str(tmp_path / "stick")
     out = run("download_experts", "--model", "ViT-tiny", "--tasks", "mnist,svhn", "--to", stick)
     assert "6 files are here and checked" in out
-    assert "mnist" in run("download_data", "--tasks", "mnist,svhn")
+    assert "mnist, test" in run("download_data", "--tasks", "mnist,svhn", "--to", stick)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("SAMERGE_ASSETS", stick)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "another machine"))
     suite = load_vit_b_32("mnist,svhn", (), model="ViT-tiny")
     merged = merge_suite(suite, average, tmp_path / "merged.safetensors", lam=1.0, per_tensor=True, recipe="Average")
     out = run(

@@ -15,7 +15,7 @@ from tiny_hub import write_data
 
 import samerge_edu
 from samerge_edu import data as data_module
-from samerge_edu.data import DATA, balanced, parquet_files, read, sizes_on_hub
+from samerge_edu.data import DATA, balanced, fetch, parquet_files, read
 from samerge_edu.suites.manifest import TALL20
 
 CLASSES = json.loads((Path(samerge_edu.__path__[0]) / "suites/class_names.json").read_text(encoding="utf-8"))
@@ -106,11 +106,20 @@ def test_several_files_are_read_in_order_and_all_of_them_are_needed(served, monk
         read("mnist", "test")
 
 
-def test_sizes_are_the_hubs_own(served):
-    sizes = sizes_on_hub("mnist")
-    (name, size), *rest = sizes.items()
-    assert (name, rest) == ("mnist/test-00000-of-00001.parquet", [])
-    assert size == (served.folder / "datasets/ylecun/mnist" / name).stat().st_size
+def test_fetch_prints_the_hubs_own_size_and_packs_for_machines_without_a_network(served, tmp_path, monkeypatch):
+    lines = []
+    size = next((served.folder / "datasets/ylecun/mnist/mnist").glob("test-*")).stat().st_size
+    assert fetch("mnist", "test", dry_run=True, say=lines.append) == []
+    assert lines == [f"{f'{size / 1e6:.1f} MB':>16}  images    mnist, test  [CC BY-SA 3.0]"]
+    assert not list((tmp_path / "cache").rglob("*.parquet"))
+    for task in ("mnist", "fer2013"):
+        fetch(task, "test", to=tmp_path / "stick", say=lines.append)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "another machine"))
+    monkeypatch.setenv("SAMERGE_ASSETS", str(tmp_path / "stick"))
+    assert read("mnist", "test")[1].shape == read("fer2013", "test")[1].shape == (15,)
+    fetch("food101", "test", dry_run=True, say=lines.append)
+    assert lines[-1].split() == ["about", "1300", "MB", "images", "food101,", "test", "[none", "stated]"]
 
 
 def test_damage_is_noticed(served, monkeypatch):

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from samerge_edu.lora import dense
 from samerge_edu.suites import hub
 from samerge_edu.suites.manifest import HASHES, MODELS, REVISIONS, TALL20, WORKSHOP, Asset
-from samerge_edu.suites.vit_b_32 import read_adapter, suite_assets
+from samerge_edu.suites.vit_b_32 import prefetch_suite, read_adapter, suite_assets
 
 HERE = Path(__file__).parent
 FILE = Asset("org/model_a", "model.safetensors", 1, "MIT", "12")
@@ -263,6 +263,18 @@ def test_a_dry_run_of_every_line_of_the_manifest(tmp_path, monkeypatch):
     assert len(assets) == len(MODELS) * (2 + 2 * 2 * len(TALL20)) == 328
     assert all(line.split()[:4] == ["0.0", "MB", "to", "fetch"] for line in lines[:-1])  # found, with its size
     assert {r for r in REVISIONS} | {h for h in HASHES} <= {a.repo for a in assets}  # no pin of a name that is not used
+
+
+def test_a_suite_is_prefetched_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    lines = []
+    prefetch_suite("vit-b-32-lora", "mnist,gtsrb", images=True, dry_run=True, say=lines.append)
+    assert [line.split()[-1] for line in lines if "KnOTS" in line] == ["authors]"] * 4
+    assert f"{605 + 2 * 4.75 + 0.003:.1f} MB  to fetch in all" in lines[6]
+    assert [line.split()[4] for line in lines[7:]] == ["mnist,", "gtsrb,"]
+    with pytest.raises(ValueError, match="suite: got 'pocket', expected one of vit-b-32, vit-b-32-lora"):
+        prefetch_suite("pocket", dry_run=True)
 
 
 def test_the_manifest_pins_what_is_known():

@@ -70,6 +70,17 @@ MODELS = {
     ),
 }  # fmt: skip
 
+SUITES = {  # the name for load_suite and the command line -> (architecture, LoRA experts?)
+    "vit-b-32": ("ViT-B-32", False),
+    "vit-b-32-lora": ("ViT-B-32", True),
+    "vit-b-16": ("ViT-B-16", False),
+    "vit-b-16-lora": ("ViT-B-16", True),
+    "vit-l-14": ("ViT-L-14", False),
+    "vit-l-14-lora": ("ViT-L-14", True),
+    "vit-tiny": ("ViT-tiny", False),
+    "vit-tiny-lora": ("ViT-tiny", True),
+}
+
 REVISIONS = {  # the commit that was current when this was written; "main" where we did not know it
     "timm/vit_base_patch32_clip_224.openai": "ab5b8ef490e86faa07d3523926b842c765de1de5",
     "tanganke/clip-vit-base-patch32_stanford-cars": "0fa3456c60f15e5cec5275c5b88851c1dca503a8",

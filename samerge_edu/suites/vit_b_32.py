@@ -19,13 +19,13 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor
 
 from ..clip import Renamed, build_clip, check_activation, from_hf, hf_names, image_tower, zero_shot_head
-from ..data import read
+from ..data import fetch, read
 from ..forecast import check_fits
 from ..lora import CONFIG, WEIGHTS, LoRA, dense, read_peft
 from ..params import Params, add, structure
 from ..streaming import merge_to_file
-from .hub import convert_pickle, locate, open_safetensors, replace_file
-from .manifest import MODELS, TA8, TALL14, TALL20, WORKSHOP, base_assets, expert_assets
+from .hub import convert_pickle, locate, open_safetensors, prefetch, replace_file
+from .manifest import MODELS, SUITES, TA8, TALL14, TALL20, WORKSHOP, base_assets, expert_assets
 from .suite import Suite
 
 _CAPTIONS = Path(__file__).parent / "class_names.json"  # FusionBench's and OpenAI's, both MIT
@@ -95,6 +95,28 @@ def suite_assets(model: str = "ViT-B-32", tasks: Sequence[str] | str | int = WOR
     return base_assets(model) + [a for task in suite_tasks(tasks) for a in expert_assets(model, task, lora)]
 
 
+def prefetch_suite(
+    name: str = "vit-b-32",
+    tasks: Sequence[str] | str | int = WORKSHOP,
+    *,
+    images: bool = False,
+    dry_run: bool = False,
+    to: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Print a suite's files with their sizes, then fetch and check them: see `hub.prefetch`.
+
+    `images` adds the tasks' test images; `to` copies everything into a folder for machines without a network.
+    Raises ValueError for a suite or task that does not exist, and what `hub.locate` raises.
+    """
+    if name not in SUITES:
+        raise ValueError(f"suite: got '{name}', expected one of {', '.join(SUITES)}")
+    model, lora = SUITES[name]
+    prefetch(suite_assets(model, tasks, lora), dry_run, to, say)
+    for task in suite_tasks(tasks) if images else ():
+        fetch(task, "test", dry_run, to, say)
+
+
 def load_vit_b_32(
     tasks: Sequence[str] | str | int = WORKSHOP,
     ood: Sequence[str] = ("cifar10", "fashion_mnist"),
@@ -121,6 +143,7 @@ def load_vit_b_32(
 
     config_path, weights_path = (paths[a.repo, a.filename] for a in base_assets(model))
     config = json.loads(config_path.read_text(encoding="utf-8"))
+    check_fits(2 * weights_path.stat().st_size, f"loading {model}", device)
     base = open_safetensors(weights_path, device)
     clip = build_clip(config["model_cfg"])
     check_activation(clip.visual, "quick_gelu" if config["model_cfg"].get("quick_gelu") else "gelu", config_path.name)

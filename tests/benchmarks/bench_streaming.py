@@ -1,6 +1,6 @@
 """Wall time and peak memory of streaming merges at ViT-B/32's size, on random experts made on the spot.
 
-    python tests/benchmarks/bench_streaming.py [--methods "Task Arithmetic,TSV-M"] [--folder DIR] [--threads 2]
+    python tests/benchmarks/bench_streaming.py [--methods "TIES,TSV-M"] [--folder DIR] [--threads 2]
 
 Writes 9 files of 350 MB into a temporary folder (3.2 GB) and the merged one beside them. Each method runs in a
 process of its own; its peak is that process's high-water mark above what it used before the merge, file pages that
@@ -9,7 +9,6 @@ the kernel maps and can drop at will counted too. The floor is the time to read 
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,16 +28,21 @@ from samerge_edu.params import LazyParams
 from samerge_edu.streaming import merge_to_file
 from types import SimpleNamespace
 
-folder, name, per_tensor, threads = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "1", int(sys.argv[4])
-torch.set_num_threads(threads)
+folder, name = Path(sys.argv[1]), sys.argv[2]
+per_tensor = METHODS[name].per_tensor
+torch.set_num_threads(int(sys.argv[3]))
 models = [LazyParams(folder / f"{n}.safetensors") for n in range(9)]
 suite = SimpleNamespace(theta_0=models[0], attention_heads=12, device=torch.device("cpu"))
 merge = METHODS[name].recipe(suite)
 options = dict(lam=METHODS[name].lam, per_tensor=per_tensor, recipe=name)
 work = lambda: merge_to_file(models[0], models[1:], merge, folder / "out.safetensors", **options)
+cpu = time.process_time()
 _, seconds, peak = measured(work, torch.device("cpu"))
+cpu = time.process_time() - cpu
 needs = forecast(models, per_tensor).needs
-print(json.dumps({"seconds": seconds, "peak_mib": peak, "forecast_mib": min(needs.values()) / 2**20}))
+how = "tensor by tensor" if per_tensor else "whole"
+forecast_mib = min(needs.values()) / 2**20
+print(json.dumps({"how": how, "seconds": seconds, "cpu": cpu, "peak_mib": peak, "forecast_mib": forecast_mib}))
 """
 
 
@@ -73,8 +77,7 @@ def floor(folder: Path) -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", default="Average,Task Arithmetic", help="rows of methods.METHODS, by commas")
-    parser.add_argument("--whole", default="", help="those that cannot work tensor by tensor, by commas")
+    parser.add_argument("--methods", default="Task Arithmetic,TIES,TSV-M,SA-Merging,LwPTV + TA", help="rows, by commas")
     parser.add_argument("--folder", type=Path, help="keep the models here and use them again")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -84,21 +87,13 @@ if __name__ == "__main__":
             folder.mkdir(parents=True, exist_ok=True)
             make_models(folder)
         print(f"floor (read 9 files, write 1): {floor(folder):.1f} s", flush=True)
-        jobs = [(m, "1") for m in arguments.methods.split(",") if m] + [
-            (m, "0") for m in arguments.whole.split(",") if m
-        ]
-        print(f"{'method':<24}{'seconds':>9}{'CPU s':>8}{'peak MiB':>10}{'forecast':>10}", flush=True)
-        for method, per_tensor in jobs:
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            command = [sys.executable, "-c", CHILD, str(folder), method, per_tensor, str(arguments.threads)]
+        print(f"{'method':<20}{'read':<18}{'seconds':>9}{'CPU s':>8}{'peak MiB':>10}{'forecast':>10}", flush=True)
+        for method in arguments.methods.split(","):
+            command = [sys.executable, "-c", CHILD, str(folder), method, str(arguments.threads)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                print(f"{method:<24}{done.stderr.splitlines()[-1]}", flush=True)
+                print(f"{method:<20}{done.stderr.splitlines()[-1]}", flush=True)
                 continue
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            row = json.loads(done.stdout.splitlines()[-1])
-            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            print(
-                f"{method:<24}{row['seconds']:9.1f}{cpu:8.1f}{row['peak_mib']:10.0f}{row['forecast_mib']:10.0f}",
-                flush=True,
-            )
+            r = json.loads(done.stdout.splitlines()[-1])
+            times = f"{r['seconds']:9.1f}{r['cpu']:8.1f}{r['peak_mib']:10.0f}{r['forecast_mib']:10.0f}"
+            print(f"{method:<20}{r['how']:<18}{times}", flush=True)
