@@ -24,8 +24,9 @@ def thin_svd(matrix: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor, T
     """M = U diag(S) Vt, largest singular value first: U (..., m, r), S (..., r), Vt (..., r, n), r = min(m, n).
 
     With `rank`, only the first `rank` triplets. From the eigenvectors of the Gram matrix of the shorter side
-    (M^T M = V diag(S^2) V^T, then U = M V / S), which is faster than a library SVD and keeps its accuracy for
-    float32 input, because the squaring happens in float64.
+    (M^T M = V diag(S^2) V^T, then U = M V / S): the long side enters through products only. Squaring M halves
+    the digits that small singular values keep, so it is done in float64, which leaves more of them than a
+    float32 SVD does.
     A singular value below 1e-6 of the largest is 0 here, and its two vectors are zero as well: rounding alone
     would choose them, differently on each machine, and the methods that equalise singular values would then
     scale that noise up to full strength.
