@@ -233,7 +233,7 @@ def test_iso_c_does_not_turn_rounding_into_directions():
     taus = [{"w": with_spectrum(12, 10, [3.0, 1.0], seed=n, dtype=torch.float32)} for n in range(2)]
     total = taus[0]["w"] + taus[1]["w"]
     S = singular_values(iso_c(taus)["w"])
-    strength = singular_values(total).sum() / 4  # four directions present, of ten
+    strength = singular_values(total).sum() / 10  # four directions present, of ten
     torch.testing.assert_close(S, torch.cat([strength.expand(4), torch.zeros(6)]), atol=1e-5, rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Iso-C and Iso-CTS (Marczak et al., No task left behind, ICML 2025, arXiv:2502.04959, Algorithms 1 and 2)."""
+"""Iso-C and Iso-CTS (Marczak et al., No task left behind, ICML 2025, arXiv:2502.04959), from the authors' code."""
 
 from collections.abc import Callable, Sequence
 
@@ -28,10 +28,9 @@ def iso_c(
     for 8, 14, 20 tasks on ViT-B/32.
     Raises ValueError for an empty list, for keys, shapes or dtypes that differ, and for NaN or infinity.
     Limits: the result depends on how the model is written down (q, k, v fused or not).
-    Differs from the authors' code where the sum has fewer than r directions, as a sum of LoRA updates has:
-    there r in sigma is the number of directions present, and the others stay 0; the authors' U V^T
-    has directions that rounding chose, at full strength. A copy of Iso-C in the code of TSV-M starts
-    from the mean, not the sum: its tau_m is N times smaller.
+    Differs from the authors' code where the sum has fewer than r directions, as a sum of LoRA updates has: theirs
+    fills up with directions that rounding chose, at strength sigma, here they stay 0. A copy of Iso-C in the
+    code of TSV-M starts from the mean, not the sum: its tau_m is N times smaller.
 
     >>> tau = {"w": torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]])}
     >>> iso_c([tau])["w"]
@@ -46,7 +45,7 @@ def iso_c(
         tau = stacked(taus, key)  # (N, *shape)
         if tau[0].ndim == 2 and is_matrix(key, tau[0]):
             U, S, Vt = thin_svd(tau.sum(dim=0))
-            merged = _mean_present(S) * U @ Vt
+            merged = S.mean() * U @ Vt
         else:
             merged = tau.mean(dim=0)
         tau_m[key] = merged.to(dtype)
@@ -100,12 +99,8 @@ def iso_cts(
             U = nearest_orthonormal(torch.cat([U_c, U_n.transpose(0, 1).flatten(1)], dim=1))
             S = torch.cat([S_c, S_n.flatten()])
             Vt = nearest_orthonormal(torch.cat([Vt_c, Vt_n.flatten(0, 1)]))
-            merged = _mean_present(S) * U @ Vt
+            merged = S.mean() * U @ Vt
         else:
             merged = tau.mean(dim=0)
         tau_m[key] = merged.to(dtype)
     return tau_m
-
-
-def _mean_present(S: Tensor) -> Tensor:
-    return S[S > 0].mean().nan_to_num()  # no direction at all: 0, not 0 / 0

@@ -1,4 +1,4 @@
-"""TSV-Merge (Gargiulo et al., Task singular vectors, CVPR 2025, arXiv:2412.00081, section 4)."""
+"""TSV-Merge (Gargiulo et al., Task singular vectors, CVPR 2025, arXiv:2412.00081), from the authors' code."""
 
 from collections.abc import Callable, Sequence
 

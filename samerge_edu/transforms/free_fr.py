@@ -1,4 +1,4 @@
-"""FR-Merging's high-pass filter (Zheng and Wang, FREE-Merging, ICCV 2025, arXiv:2411.16815, section 4)."""
+"""FR-Merging's high-pass filter (Zheng and Wang, FREE-Merging, ICCV 2025, arXiv:2411.16815), from the authors' code."""
 
 from collections.abc import Sequence
 from typing import Literal
