@@ -12,7 +12,6 @@ own files through torchvision where it has the same split.
 
 import fnmatch
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -24,7 +23,7 @@ from huggingface_hub import HfApi, snapshot_download
 from PIL import Image
 from torch import Tensor
 
-from .suites.hub import ADVICE, cache_folder, endpoint, offline, replace_file, verify
+from .suites.hub import ADVICE, cache_folder, endpoint, offline, pack, verify
 from .suites.manifest import Asset
 
 
@@ -191,11 +190,9 @@ def fetch(
     say(f"{size:>16}  {'images':8}  {task}, {split}  [{data.licence}]")
     if dry_run:
         return []
-    files = parquet_files(task, split)
-    for file in files if to else ():
-        target = Path(to, "datasets", data.repo, *file.parts[-1 - _pattern(task, split).count("/") :])
-        target.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(target, lambda part, file=file: shutil.copyfile(file, part))
+    files, depth = parquet_files(task, split), 1 + _pattern(task, split).count("/")
+    if to:
+        return pack({"/".join(["datasets", data.repo, *f.parts[-depth:]]): f for f in files}, Path(to))
     return files
 
 

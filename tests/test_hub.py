@@ -107,7 +107,7 @@ def test_a_truncated_file_is_refused_and_what_was_there_stays(served, tmp_path):
 
 def test_a_damaged_file_is_thrown_away(served, tmp_path):
     served.faults["model.safetensors"] = ["corrupt"]
-    with pytest.raises(ValueError, match=r"got sha256 \w{12}..., expected \w{12}.*damaged on the way"):
+    with pytest.raises(ValueError, match=r"got sha256 \w{12}..., expected \w{12}.*damaged on the way.*thrown away"):
         hub.locate(FILE)
     assert kept(tmp_path) == []
     assert leftovers(tmp_path) == []
@@ -236,6 +236,10 @@ def test_a_stick_for_machines_without_a_network(served, tmp_path, monkeypatch):
     check = subprocess.run(["sha256sum", "-c", hub.SUMS], cwd=stick, capture_output=True, text=True, check=False)
     assert check.returncode == 0, check.stdout
 
+    other = Asset("org/model_b", "config.json", 0.001, "MIT", "12")
+    hub.prefetch([other], to=stick, say=lambda line: None)  # more, later: the list grows
+    assert (stick / hub.SUMS).read_text(encoding="utf-8").count("\n") == 3
+
     monkeypatch.setenv("SAMERGE_ASSETS", str(stick))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "another machine"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -244,7 +248,7 @@ def test_a_stick_for_machines_without_a_network(served, tmp_path, monkeypatch):
     with (stick / "org/model_a/model.safetensors").open("r+b") as f:
         f.seek(500_000)
         f.write(b"x")
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match=r"damaged on the way .* Remove it and try again"):
         hub.prefetch([CONFIG, FILE], say=lambda line: None)
     assert (stick / "org/model_a/model.safetensors").exists()  # somebody's stick is not ours to clean
 

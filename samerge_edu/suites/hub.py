@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -112,10 +112,7 @@ def expected_sha256(asset: Asset, path: Path) -> str | None:
     if re.fullmatch(r"[0-9a-f]{64}", path.resolve().name):  # in the cache: a link to blobs/<sha256>
         return path.resolve().name
     root = path.parents[len(Path(asset.repo, asset.filename).parts) - 1]
-    if (root / SUMS).is_file():
-        sums = dict(reversed(line.split("  ", 1)) for line in (root / SUMS).read_text(encoding="utf-8").splitlines())
-        return sums.get(f"{asset.repo}/{asset.filename}")
-    return None
+    return _sums(root).get(_name(asset))
 
 
 def verify(asset: Asset, path: Path) -> None:
@@ -123,12 +120,12 @@ def verify(asset: Asset, path: Path) -> None:
     expected = expected_sha256(asset, path)
     if expected is None or (got := sha256(path)) == expected:
         return
-    if cache_folder().resolve() in path.resolve().parents:
+    if ours := cache_folder().resolve() in path.resolve().parents:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
     raise ValueError(
         f"{_name(asset)}: got sha256 {got[:12]}..., expected {expected[:12]}...; it was damaged on the way or its "
-        "authors replaced it. Nothing was kept; try again, and if it happens twice report it"
+        f"authors replaced it. {'It was thrown away; try' if ours else 'Remove it and try'} again"
     )
 
 
@@ -164,21 +161,32 @@ def prefetch(
         paths.append(locate(asset))
         verify(asset, paths[-1])
     say(f"{len(paths)} files are here and checked")
-    return _pack(assets, paths, Path(to)) if to else paths
+    return pack({_name(a): p for a, p in zip(assets, paths, strict=True)}, Path(to)) if to else paths
 
 
-def _pack(assets: Sequence[Asset], paths: Sequence[Path], folder: Path) -> list[Path]:
-    packed, sums = [], []
-    for asset, path in zip(assets, paths, strict=True):
-        target = folder / asset.repo / asset.filename
+def pack(files: Mapping[str, Path], folder: Path) -> list[Path]:
+    """Copy files, by their place under a SAMERGE_ASSETS folder, into it; their hashes join those in SHA256SUMS."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sums = _sums(folder)
+    for place, path in files.items():
+        target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not (target.is_file() and sha256(target) == sha256(path)):
-            _check_space(path.stat().st_size, folder, _name(asset))
+        digest = sha256(path)
+        if not (target.is_file() and sha256(target) == digest):
+            _check_space(path.stat().st_size, folder, place)
             replace_file(target, lambda part, path=path: shutil.copyfile(path, part))
-        packed.append(target)
-        sums.append(f"{sha256(target)}  {asset.repo}/{asset.filename}\n")
-    replace_file(folder / SUMS, lambda part: part.write_text("".join(sums), encoding="utf-8"))
-    return packed
+        sums[place] = digest
+    lines = "".join(f"{digest}  {place}\n" for place, digest in sorted(sums.items()))
+    replace_file(folder / SUMS, lambda part: part.write_text(lines, encoding="utf-8"))
+    return [folder / place for place in files]
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """place -> sha256, as SHA256SUMS lists them."""
+    if not (folder / SUMS).is_file():
+        return {}
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    return {place: digest for digest, place in (line.split("  ", 1) for line in lines)}
 
 
 def replace_file(target: Path, write: Callable[[Path], object]) -> None:

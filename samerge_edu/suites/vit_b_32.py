@@ -203,7 +203,7 @@ def read_expert(config: Path, weights: Path, visual: torch.nn.Module, device: to
 def read_adapter(config: Path, weights: Path, layers: int) -> dict[str, LoRA]:
     """A LoRA adapter of a Hugging Face CLIP from its two files, under our names: see `lora.read_peft`, `fused`.
 
-    KnOTS' adapters exist as pickles only. Their tensors, and nothing else, are taken out after the hash was checked.
+    KnOTS' adapters exist as pickles only: their tensors, and nothing else, are taken out (see `hub.convert_pickle`).
     """
     if weights.suffix == ".safetensors":
         return fused(read_peft(weights.parent, _hf_weight), layers)
@@ -256,10 +256,11 @@ class WithAdapter(Mapping[str, Tensor]):
         self.theta_0, self.adapter, self.structure = theta_0, dict(adapter), structure(theta_0)
 
     def __getitem__(self, key: str) -> Tensor:
+        base = self.theta_0[key]
         if key not in self.adapter:
-            return self.theta_0[key]
-        tau = {key: dense({key: self.adapter[key]})[key].to(self.theta_0[key].device)}
-        return add({key: self.theta_0[key]}, tau)[key]
+            return base
+        tau = dense({key: self.adapter[key]})[key].to(base.device)
+        return add({key: base}, {key: tau})[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.structure)
