@@ -1,6 +1,6 @@
 """What every suite offers, and the table of suites."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ class Suite:
     draw       (task, split, n) -> images (n, 3, H, W) as the tower expects them, labels (n,)
     family     which training run the checkpoints come from: printed beside every number
     adapters   task -> LoRA, where the experts are LoRA experts
+    read       captions -> (n, dim) text features of length 1: what the heads are made of
     """
 
     name: str
@@ -37,6 +38,7 @@ class Suite:
     logit_scale: float
     attention_heads: int
     adapters: Mapping[str, Any] = field(default_factory=dict)
+    read: Callable[[Sequence[str]], Tensor] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _images: dict = field(default_factory=dict, repr=False)
 
@@ -91,6 +93,7 @@ def suite_names() -> list[str]:
 
 def _loaders() -> dict[str, Callable[..., Suite]]:
     from .pocket.suite import load_pocket, load_pocket_lora, load_pocket_pair
+    from .vit_b_32 import load_vit_b_32
 
     return {
         "pocket": load_pocket,
@@ -99,4 +102,8 @@ def _loaders() -> dict[str, Callable[..., Suite]]:
         "pocket-weak": lambda **options: load_pocket_pair("weak", **options),
         "pocket-similar": lambda **options: load_pocket_pair("similar", **options),
         "pocket-other": lambda **options: load_pocket_pair("other", **options),
+        "vit-b-32": load_vit_b_32,
+        "vit-b-32-lora": lambda **options: load_vit_b_32(lora=True, **options),
+        "vit-b-16": lambda **options: load_vit_b_32(model="ViT-B-16", **options),
+        "vit-l-14": lambda **options: load_vit_b_32(model="ViT-L-14", **options),
     }

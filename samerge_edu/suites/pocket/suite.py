@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,19 +63,27 @@ def _suite(name: str, base: Path, experts: Path | None, device: str | torch.devi
     full = load_params(base / "open_clip_model.safetensors", device)
     theta_0 = {k.removeprefix("visual."): v.float() for k, v in full.items() if k.startswith("visual.")}
     files = {} if experts is None else {f.stem: f for f in experts.glob("*.safetensors")}
+    tasks = TASKS | {t: replace(TASKS[kind_and_strength(t)[0]], name=t) for t in files if t not in TASKS}
     return Suite(
         name=name,
         family=FAMILY,
         theta_0=theta_0,
         experts={t: LazyParams(files[t], device, torch.float32) for t in sorted(files, key=_task_order)},
-        tasks=dict(TASKS),
-        heads={t.name: zero_shot_heads(model, tokenize, t.classes, t.templates) for t in TASKS.values()},
+        tasks=tasks,
+        heads={t.name: zero_shot_heads(model, tokenize, t.classes, t.templates) for t in tasks.values()},
         visual=model.visual,
         draw=draw_normalised,
         logit_scale=model.logit_scale.exp().item(),
         attention_heads=model.visual.transformer.resblocks[0].attn.num_heads,
         device=torch.device(device),
+        read=lambda captions: text_features(model, tokenize, captions),
     )
+
+
+def text_features(model, tokenize: WordTokenizer, captions: Sequence[str]) -> Tensor:
+    """(n, dim): each caption through the text tower, brought to length 1."""
+    with torch.inference_mode():
+        return model.encode_text(tokenize(list(captions)).to(model.logit_scale.device), normalize=True)
 
 
 def _task_order(name: str) -> int:

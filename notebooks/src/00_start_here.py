@@ -1,0 +1,255 @@
+# %% [markdown]
+# # 00 Start here: eight experts, one model
+#
+# **You will be able to**
+#
+# * load a CLIP with its experts, and classify images by captions;
+# * merge eight experts into one model in four lines, without training and without data;
+# * read a leaderboard: what merging promises, and what it costs.
+#
+# **Needs** Python and a first acquaintance with PyTorch. **Minutes** 20 to read, 25 for the exercises; runs in under a
+# minute on two cores (pocket suite).
+# On Colab: File, Save a copy in Drive, before you start.
+
+# %% [markdown]
+# ## A merge in four lines
+#
+# Somebody fine-tuned one CLIP on eight tasks. That gives eight models, each excellent at one thing. You want *one*
+# model that can do all eight, you have no data, and you do not want to train. Here is how.
+
+# %%
+from samerge_edu.evaluate import scores, summary
+from samerge_edu.merges.task_arithmetic import task_arithmetic
+
+suite = se.load_suite(lab.suite)  # a base model and its experts
+taus = se.task_vectors(suite.theta_0, list(suite.experts.values()))  # what each expert has learned
+tau_m = task_arithmetic(taus)  # all of it, added up
+theta = se.add(suite.theta_0, tau_m, lam=0.2)  # put back onto the base, at a fifth of its size
+
+# %% [markdown]
+# Is it any good? Accuracy in percent, averaged over the eight tasks, on 100 test images each.
+
+# %%
+N = 100  # test images a task: enough to see what happens, few enough for seconds
+
+
+def at_home(theta):
+    """Mean accuracy over the tasks that have an expert."""
+    per_task = scores(suite, theta, "test", suite.id_tasks, n=N)
+    return sum(per_task.values()) / len(per_task)
+
+
+se.show("00.base_id", at_home(suite.theta_0), "the base, nobody's expert", slack=1.5)
+se.show("00.merged_id", at_home(theta), "the merged model", slack=1.5)
+
+# %% [markdown]
+# One model, better at eight tasks than the base it came from, for the price of an addition. The rest of this notebook
+# says what exactly happened; the rest of the course, how far one can get. (Far: the best methods of the leaderboard
+# close much of the gap to the experts.)
+
+# %% [markdown]
+# ## What the models see
+#
+# The **pocket suite** is a small, real CLIP that we trained on drawn images and their captions. The captions came from
+# a noisy "web": some wrong, some vague. Each of the eight tasks **at home** (in-domain, ID) has a style of its own
+# that the web showed rarely: digits in chalk, signs at night, hazy land. The six tasks **abroad** (out-of-domain, OOD)
+# look like the web, and have no expert. They will tell what merging costs.
+
+# %%
+from samerge_edu import plots
+
+if suite.name == "pocket":
+    from samerge_edu.suites.pocket.tasks import draw
+
+    se.figure(*plots.contact_sheet(suite, n=2, web=lambda task, n: draw(task, "web", range(n), "web")[0]))
+else:
+    se.figure(*plots.contact_sheet(suite, n=2))
+
+# %% [markdown]
+# ## Zero-shot: a caption is a classifier
+#
+# CLIP has two towers. The image tower turns an image into a vector z, the text tower turns a caption into a vector h,
+# and training made vectors of matching pairs point in similar directions. So to classify an image, write one caption
+# for each class and take the one whose direction is nearest:
+#
+# $$\text{class} = \arg\max_c \frac{\langle z, h_c \rangle}{\|z\|\, \|h_c\|}$$
+#
+# No training on the task: **zero-shot**. Here is one image against four captions. Change them; the model of the pocket
+# suite knows about two hundred words, and says so when you use another.
+
+# %%
+images, labels = suite.images("shapes" if suite.name == "pocket" else suite.id_tasks[0], "test", 100)
+captions = ["a star", "a circle", "the number five", "a photo of a bus"]
+
+z = suite.encode(suite.theta_0, images[3:4])  # (1, dim), length 1
+h = suite.read(captions)  # (4, dim), length 1
+for caption, cosine in zip(captions, (z @ h.T)[0].tolist(), strict=True):
+    print(f"{cosine:6.2f}  {caption}")
+
+# %% tags=["nbval-ignore-output"]
+import matplotlib.pyplot as plt
+
+picture = images[3].permute(1, 2, 0)
+picture = (picture - picture.min()) / (picture.max() - picture.min())
+fig, axis = plt.subplots(figsize=(1.6, 1.6))
+axis.imshow(picture)
+axis.set_axis_off()
+se.figure(fig, f"The image of the cell above; the nearest of the four captions is: {captions[int((z @ h.T).argmax())]}.")
+
+# %%
+# EXERCISE 00.1
+
+# %% [markdown]
+# Your function on a whole task: encode 100 images, embed one caption a class, classify.
+
+# %%
+task = suite.id_tasks[0]
+images, labels = suite.images(task, "test", N)
+heads = suite.read([suite.tasks[task].templates[0].format(name) for name in suite.tasks[task].classes])
+predicted = classify(suite.encode(suite.theta_0, images), heads)
+se.show("00.zero_shot", 100 * (predicted == labels).double().mean(), f"zero-shot accuracy on {task}", slack=2.5)
+
+# %% [markdown]
+# The library averages several captions a class (`suite.heads`), as CLIP does, and keeps these heads fixed from here on:
+# **experts are image towers**, the text tower is never fine-tuned, so there is no head to merge.
+
+# %% [markdown]
+# ## What an expert is
+#
+# Take the base's image tower and train it on one task against the fixed heads. Then look at home and abroad.
+
+# %%
+expert_task = suite.id_tasks[-1]
+models = {"base": suite.theta_0, f"expert: {expert_task}": dict(suite.experts[expert_task])}
+accuracies = {name: scores(suite, theta, "test", n=N) for name, theta in models.items()}
+se.figure(*plots.accuracy_bars(suite, accuracies))
+
+# %%
+base, expert = accuracies.values()
+
+
+def abroad(per_task):
+    """Mean accuracy over the tasks that no expert saw."""
+    return sum(per_task[t] for t in suite.ood_tasks) / len(suite.ood_tasks)
+
+
+se.show("00.expert_own", expert[expert_task], "the expert on its own task", slack=1.5)
+se.show("00.base_own", base[expert_task], "the base on that task", slack=1.5)
+se.show("00.base_ood", abroad(base), "the base abroad", slack=1.5)
+se.show("00.expert_ood", abroad(expert), "the expert abroad", slack=2.0)
+
+# %% [markdown]
+# The expert gained a great deal on one task and lost elsewhere: fine-tuning **distorts** what the base knew. Eight
+# experts each know one thing, and each has forgotten some of everything.
+
+# %%
+# QUIZ 00.q1
+
+# %% [markdown]
+# ## The simplest merge: average
+#
+# All experts have the same tensors under the same names. So take the mean of each.
+#
+# $$\theta = \frac1N \sum_{n=1}^N \theta_n$$
+
+# %%
+# EXERCISE 00.2
+
+# %%
+averaged = average([dict(theta) for theta in suite.experts.values()])
+se.show("00.average_id", at_home(averaged), "average of the experts, at home", slack=1.5)
+
+# %% [markdown]
+# Why does this work at all? Average the weights of two networks that were trained from different beginnings and you
+# get noise (notebook 01 shows it). These experts all started from *the same base* and moved only a little way from it.
+# Around the base, the network is nearly linear in its weights, and moves can be added. How far that carries, and what
+# spoils it, is the subject of notebooks 01 and 02.
+
+# %% [markdown]
+# ## How much of the experts is left?
+#
+# Tasks differ in difficulty, so one compares with the experts: **normalised accuracy** is the mean, over the tasks, of
+# the merged model's accuracy divided by that of the task's expert.
+
+# %%
+# EXERCISE 00.3
+
+# %%
+own = {t: scores(suite, dict(suite.experts[t]), "test", [t], n=N)[t] for t in suite.id_tasks}
+merged = scores(suite, averaged, "test", suite.id_tasks, n=N)
+shares = torch.tensor(list(merged.values())), torch.tensor(list(own.values()))
+se.show("00.experts_id", shares[1].mean(), "each expert on its own task, averaged", slack=1.5)
+se.show("00.normalised", normalised_accuracy(*shares), "normalised accuracy of the average", slack=1.5)
+
+# %% [markdown]
+# ## The leaderboard
+#
+# A method of this course is *edit each task vector, then combine, then scale*. The library's table `METHODS` lists them
+# all; here are six. Each is measured twice: at the scale its paper publishes, and at the scale `lam` chosen on
+# validation images. H is the harmonic mean of ID and OOD average: high only if both are.
+
+# %%
+from samerge_edu.evaluate import choose_lam
+
+CHOSEN = ["Average", "Task Arithmetic", "TIES", "TSV-M", "WUDI", "SA-Merging"]
+rows = []
+for name in CHOSEN:
+    method = se.METHODS[name]
+    tau_m = method.recipe(suite)(taus)
+    lam, _ = choose_lam(suite, tau_m, n=50)
+    for lam, lam_from in [(method.lam, "paper"), (lam, "validation")]:
+        result = summary(suite, scores(suite, se.add(suite.theta_0, tau_m, lam), "test", n=N), own)
+        rows.append({"method": name, "lam": lam, "lam_from": lam_from, **result})
+
+# %% tags=["nbval-ignore-output"]
+import pandas as pd
+
+pd.DataFrame(rows).round(1)
+
+# %%
+reference = {
+    "zero_shot": summary(suite, base, own),
+    "experts": {"id_avg": sum(own.values()) / len(own), "ood_avg": abroad(expert)},
+}
+se.figure(*plots.id_ood({"suite": suite.name, "rows": rows, "reference": reference}))
+
+# %%
+best = max((r for r in rows if r["lam_from"] == "validation"), key=lambda r: r["id_avg"])
+print("best at home among these six:", best["method"])
+se.show("00.best_id", best["id_avg"], "its ID average", slack=1.5)
+se.show("00.best_ood", best["ood_avg"], "its OOD average", slack=2.0)
+
+# %% [markdown]
+# Read it like this. *Right* is better at home, *up* is better abroad. The base sits at the upper left: good abroad,
+# mediocre at home. (The point called experts is eight models, and its OOD value here is that of one of them.) Every
+# merge moves right, and most move down. Hollow marks show what happens when the published scale, found for another
+# CLIP, is used as it is.
+#
+# The full table, with every method and 500 test images a task, comes from one command in a terminal:
+#
+#     samerge-edu leaderboard --suite pocket
+
+# %%
+# QUIZ 00.q2
+
+# %% [markdown]
+# ## What to remember
+#
+# * Experts fine-tuned from one base can be merged by arithmetic on their weights, without data.
+# * Merging is judged at home (ID) *and* abroad (OOD), against the base and against the experts.
+# * Choices, such as the scale, are made on validation images; test images are only reported.
+#
+# ## Further reading
+#
+# * Radford et al., 2021: CLIP, arXiv:2103.00020.
+# * Wortsman et al., 2022: model soups, averaging of fine-tuned models, arXiv:2203.05482.
+# * Ilharco et al., 2023: task arithmetic, arXiv:2212.04089.
+#
+# ## Claims
+#
+# | claim | status |
+# |---|---|
+# | Adding up task vectors beats the base at home | measured here, pocket suite, seed 0 |
+# | Fine-tuned experts lose accuracy abroad | measured here, for one expert; for all of them: `samerge-edu doctor --suite pocket` |
+# | The same holds for CLIP ViT-B/32 on eight public data sets | from the paper, arXiv:2212.04089 |
+# | The order of methods found here holds for larger models | open; published numbers are in notebook 12 |
