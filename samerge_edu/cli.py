@@ -1,4 +1,4 @@
-"""The command line: samerge-edu doctor | leaderboard | lab | notebooks | course.
+"""The command line: samerge-edu doctor | leaderboard | ablate | lab | notebooks | course.
 
 Commands import what they need when they run, so that `--help` and a mistyped option answer at once. A mistake of
 the caller ends with one line on stderr and exit code 2, before any work.
@@ -59,6 +59,30 @@ def leaderboard(
     typer.echo(board.text(record))
     with one_line_errors():  # the disk may have filled up meanwhile
         board.write(record, csv, json, png)
+
+
+@app.command()
+def ablate(
+    method: Annotated[str, typer.Argument(help="sa-merging or lwptv.")],
+    suite: SuiteName = "pocket",
+    images: Annotated[int, typer.Option(help="Images a task, for choosing lam on validation and for the test.")] = 100,
+    out: Annotated[Path, typer.Option(help="Folder for the table, the picture and every single merge.")] = Path(
+        "demo/ablations"
+    ),
+) -> None:
+    """Take a method apart: every variant on several subsets of the experts, with its spread. Minutes."""
+    with one_line_errors():
+        from . import ablate as study
+
+        if method not in study.VARIANTS:
+            raise ValueError(f"unknown method '{method}'; there are: {', '.join(study.VARIANTS)}")
+        loaded = loaded_suite(suite)
+    reference = "Task Arithmetic" if method == "sa-merging" else "TA"
+    rows = study.run(loaded, study.VARIANTS[method](loaded), n=images, progress=True)
+    gains = study.table(rows, reference)
+    typer.echo(gains.round(2).to_string(index=False))
+    with one_line_errors():
+        study.write(rows, gains, reference, out, method)
 
 
 def chosen_methods(names: str) -> dict:
