@@ -55,7 +55,8 @@ def write(file, package, results):
     tensors = {
         f"{call}|{key}": t.detach().clone().contiguous() for call, ts in results.items() for key, t in ts.items()
     }
-    save_file(tensors, GOLDEN / file, metadata={name: version(name) for name in (package, "torch")})
+    made_by = " ".join(f"{name}=={version(name)}" for name in (package, "torch"))  # several entries change order
+    save_file(tensors, GOLDEN / file, metadata={"made_by": made_by})
 
 
 def seeded_models():
@@ -213,7 +214,7 @@ def peft_functions(theta_0, thetas):
 def inside():
     theta_0, thetas = seeded_models()
     models = {"theta_0": theta_0} | {f"theta_{n}": theta for n, theta in enumerate(thetas, start=1)}
-    write("models.safetensors", "torch", models)
+    write("models.safetensors", "safetensors", models)
     write("fusion_bench.safetensors", "fusion-bench", fusion_bench_numbers(theta_0, thetas))
     write("mergekit.safetensors", "mergekit", mergekit_numbers(theta_0, thetas))
     write("peft.safetensors", "peft", peft_numbers() | peft_functions(theta_0, thetas))
