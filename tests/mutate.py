@@ -161,7 +161,7 @@ def work(jobs, folder, report):
             if not is_green(folder, tests, limit=600, show=True):
                 sys.exit(f"{relative}: its tests are red without any change: {' '.join(tests)}")
             seconds[file] = time.monotonic() - start
-        original = file.read_text("utf-8")
+        original = (folder / relative).read_text("utf-8")
         (folder / relative).write_text(source, "utf-8")
         survived = is_green(folder, tests, limit=10 + 5 * seconds[file])
         (folder / relative).write_text(original, "utf-8")
