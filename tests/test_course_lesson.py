@@ -1,7 +1,6 @@
 """A whole lesson: built, run by learners in three states, compared by nbval, and proof that nbval really ran it."""
 
 import copy
-import json
 import os
 import shutil
 import subprocess
@@ -66,24 +65,19 @@ def outputs_of_the_lesson(notebook) -> list:
     ]
 
 
-def test_run_all_works_with_exercises_empty_half_done_and_all_done_and_later_numbers_agree(demo, folder):
-    half, all_done = (
-        executed(done(build_notebooks.assemble(DEMO), ids), folder) for ids in ({"01.1"}, {"01.1", "01.2"})
-    )
-    for notebook, verdicts in ((demo, "TODO TODO"), (half, "PASS TODO"), (all_done, "PASS PASS")):
+def test_run_all_works_in_every_state_and_later_numbers_are_the_same(demo, folder):
+    """All exercises empty; half done, with one right and one wrong answer; all done."""
+    half = done(build_notebooks.assemble(DEMO), {"01.1"})
+    [cell] = [c for c in half.cells if 'se.check("01.2"' in c.source]
+    cell.source = cell.source.replace('raise NotImplementedError("your turn")', "return tau")
+    all_done = done(build_notebooks.assemble(DEMO), {"01.1", "01.2"})
+    for notebook in (half, all_done):
+        executed(notebook, folder)
+    for notebook, verdicts in ((demo, ["TODO", "TODO"]), (half, ["PASS", "NOT YET"]), (all_done, ["PASS", "PASS"])):
         checks = [words(c) for c in notebook.cells if "exercise" in c.metadata.get("tags", [])]
-        assert " ".join(text.split()[1] for text in checks) == verdicts
+        assert [text.split("  ")[1].strip() for text in checks] == verdicts
     assert "merged: [1.5, 2.0, 4.0]" in str(outputs_of_the_lesson(demo))
     assert outputs_of_the_lesson(demo) == outputs_of_the_lesson(half) == outputs_of_the_lesson(all_done)
-
-
-def test_a_wrong_answer_does_not_change_later_numbers_either(demo, folder):
-    wrong = build_notebooks.assemble(DEMO)
-    [cell] = [c for c in wrong.cells if 'se.check("01.2"' in c.source]
-    cell.source = cell.source.replace('raise NotImplementedError("your turn")', "return tau")
-    executed(wrong, folder)
-    assert "NOT YET" in words(cell)
-    assert outputs_of_the_lesson(wrong) == outputs_of_the_lesson(demo)
 
 
 def test_the_built_notebook_is_clean_and_building_again_changes_nothing(demo, folder):
@@ -110,18 +104,38 @@ def test_a_lesson_needs_a_title(tmp_path):
 # ---------------------------------------------------------------------------- nbval
 
 
-def nbval(folder: Path, *files: str) -> subprocess.CompletedProcess:
+SLEEP = ("import time; time.sleep(1.1)", "")
+VALUE = 'print("norm = 4.72 (expected 4.60 to 4.80: inside)")'
+CASES = {  # name -> cells (source, stored output), does nbval accept them?
+    "same": ([SLEEP, ("print('a')", "a\n")], True),
+    "another_word": ([SLEEP, ("print('a')", "b\n")], False),
+    "another_digit_inside_its_band": ([SLEEP, (VALUE, "norm = 4.71 (expected 4.60 to 4.80: inside)\n")], True),
+    "outside": ([SLEEP, (VALUE, "norm = 4.91 (expected 4.60 to 4.80: OUTSIDE)\n")], False),
+    "digits_of_a_figure": ([SLEEP, ("print('Figure: best at 0.30')", "Figure: best at 0.35\n")], True),
+    "words_of_a_figure": ([SLEEP, ("print('Figure: best at 0.30')", "Figure: worst at 0.30\n")], False),
+    "number_elsewhere": ([SLEEP, ("print('best at 0.30')", "best at 0.35\n")], False),
+    "place_and_memory": ([SLEEP, ("print('Lesson 01 on Binder: 1.0 GB')", "Lesson 01 on Colab: 2.0 GB\n")], True),
+    "warning": ([SLEEP, ("import sys; print('careful', file=sys.stderr)", "")], True),
+    "too_fast": ([("print('a')", "a\n")], True),
+    "half_run": ([SLEEP, ("print('a')", "a\n")], True),
+}
+
+
+@pytest.fixture(scope="module")
+def nbval(demo, folder) -> str:
+    """What one run of nbval says about the demo lesson and all small notebooks; one cell of half_run is skipped."""
+    for name, (cells, _) in CASES.items():
+        nbformat.write(small(*cells), folder / f"{name}.ipynb")
+    with (folder / "conftest.py").open("a", encoding="utf-8") as conftest:
+        conftest.write("\n\ndef pytest_runtest_setup(item):\n")
+        conftest.write("    if item.nodeid == 'half_run.ipynb::Cell 1':\n        pytest.skip('not today')\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder)]
-    command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "-q", "--tb=no", "-rf", "--color=no"]
-    command += ["--nbval-sanitize-with", str(folder / "sanitize.cfg"), *files]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SAMERGE_STATIC": "1", "PYTHONUTF8": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_strict_nbval_passes_on_the_built_notebook(demo, folder):
-    result = nbval(folder, "01_demo.ipynb")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "9 passed" in result.stdout
+    command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "-q", "-rA", "--tb=no", "--color=no"]
+    command += ["--nbval-sanitize-with", str(folder / "sanitize.cfg"), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1, result.stdout + result.stderr
+    return result.stdout
 
 
 def small(*cells: tuple[str, str]) -> nbformat.NotebookNode:
@@ -133,44 +147,31 @@ def small(*cells: tuple[str, str]) -> nbformat.NotebookNode:
     return notebook
 
 
-SLEEP = ("import time; time.sleep(1.1)", "")
-VALUE = 'print("norm = 4.72 (expected 4.60 to 4.80: inside)")'
+def test_strict_nbval_passes_on_the_built_lesson(nbval):
+    assert nbval.count("PASSED 01_demo.ipynb::Cell") == 9
+    assert "FAILED 01_demo.ipynb" not in nbval
 
 
-@pytest.mark.parametrize(
-    ("name", "cells", "complaint"),
-    [
-        ("same", [SLEEP, ("print('a')", "a\n")], ""),
-        ("another_word", [SLEEP, ("print('a')", "b\n")], "FAILED"),
-        ("another_digit_inside_its_band", [SLEEP, (VALUE, "norm = 4.71 (expected 4.60 to 4.80: inside)\n")], ""),
-        ("outside", [SLEEP, (VALUE, "norm = 4.91 (expected 4.60 to 4.80: OUTSIDE)\n")], "FAILED"),
-        ("digits_of_a_figure", [SLEEP, ("print('Figure: best at 0.30')", "Figure: best at 0.35\n")], ""),
-        ("words_of_a_figure", [SLEEP, ("print('Figure: best at 0.30')", "Figure: worst at 0.30\n")], "FAILED"),
-        ("number_elsewhere", [SLEEP, ("print('best at 0.30')", "best at 0.35\n")], "FAILED"),
-        ("place_and_memory", [SLEEP, ("print('Lesson 01 on Binder: 1.0 GB')", "Lesson 01 on Colab: 2.0 GB\n")], ""),
-        ("warning", [SLEEP, ("import sys; print('careful', file=sys.stderr)", "")], ""),
-        ("too_fast", [("print('a')", "a\n")], "Not really run:\n  too_fast.ipynb: finished in 0."),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_strict_nbval_compares(name, cells, complaint, folder):
-    nbformat.write(small(*cells), folder / f"{name}.ipynb")
-    result = nbval(folder, f"{name}.ipynb")
-    assert result.returncode == bool(complaint), result.stdout + result.stderr
-    assert complaint in result.stdout
+@pytest.mark.parametrize("name", CASES)
+def test_what_strict_nbval_compares(name, nbval):
+    _, accepted = CASES[name]
+    assert f"PASSED {name}.ipynb::Cell 0\n" in nbval
+    assert (f"FAILED {name}.ipynb::Cell 1" in nbval) is not accepted
 
 
-def test_the_ratchet_counts_cells(folder):
-    notebook = small(SLEEP, ("print('a')", "a\n"))
-    file = folder / "half_run.ipynb"
-    nbformat.write(notebook, file)
-    (folder / "half" / "deep").mkdir(parents=True)
-    shutil.copy(file, folder / "half")
-    shutil.copy(folder / "sanitize.cfg", folder / "half")
-    conftest = (folder / "conftest.py").read_text(encoding="utf-8")
-    skip = "\n\ndef pytest_runtest_setup(item):\n    if item.name == 'Cell 1':\n        pytest.skip('not today')\n"
-    (folder / "half" / "conftest.py").write_text(conftest + skip, encoding="utf-8")
-    result = nbval(folder / "half", "half_run.ipynb")
+def test_the_ratchet_names_notebooks_that_were_not_really_run_and_no_others(nbval):
+    _, _, complaints = nbval.partition("Not really run:\n")
+    found = [line.strip() for line in complaints.splitlines() if line.startswith("  ")]
+    assert len(found) == 2
+    assert found[0].startswith("half_run.ipynb: executed 1 of 2 code cells")
+    assert found[1].startswith("too_fast.ipynb: finished in 0.")
+
+
+def test_the_ratchet_alone_fails_a_run(folder):
+    """Otherwise a run without a failing cell would be green."""
+    nbformat.write(small(("print('a')", "a\n")), folder / "alone.ipynb")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder)]
+    command += ["--nbval", "--nbval-current-env", "-q", str(folder / "alone.ipynb")]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert "1 passed" in result.stdout
     assert result.returncode == 1
-    assert "half_run.ipynb: executed 1 of 2 code cells" in result.stdout
-    assert json.loads(file.read_text(encoding="utf-8"))["cells"][1]["execution_count"] == 2
