@@ -68,12 +68,22 @@ class Suite:
         return self._images[task, split, n]
 
     def encode(self, theta: Params, images: Tensor, batch: int = 500) -> Tensor:
-        """(n, dim) image features of length 1 under the parameters `theta`; no module is changed."""
+        """(n, dim) image features of length 1 under the parameters `theta`; no module is changed.
+
+        On a CPU with matrix units for bfloat16 (AMX) the products are taken in bfloat16: twice as fast, and an
+        image in a thousand changes its class. Everywhere else in float32.
+        """
         theta = {k: theta[k].to(self.device, torch.float32) for k in theta}
         self.visual.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16_units(self.device)):
             features = [functional_call(self.visual, theta, (x,)) for x in images.split(batch)]
-        return F.normalize(torch.cat(features), dim=-1)
+        return F.normalize(torch.cat(features).float(), dim=-1)
+
+
+def _has_bfloat16_units(device: torch.device) -> bool:
+    # PyTorch has no public name for this yet; without the private one, float32 is always right
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return device.type == "cpu" and supported is not None and supported()
 
 
 def load_suite(name: str = "pocket", **options) -> Suite:
