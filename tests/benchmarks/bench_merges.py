@@ -56,15 +56,22 @@ def experts(depth, N):
 def ours():
     """name -> merge; imported here, because the peers' environment does not have our package."""
     from samerge_edu.merges.average import average
+    from samerge_edu.merges.consensus import consensus
     from samerge_edu.merges.iso import iso_c, iso_cts
+    from samerge_edu.merges.localize_and_stitch import localize_and_stitch
+    from samerge_edu.merges.pcb import pcb
     from samerge_edu.merges.task_arithmetic import task_arithmetic
     from samerge_edu.merges.ties import ties
     from samerge_edu.merges.tsv_m import tsv_m
     from samerge_edu.merges.wudi import wudi, wudi_flow
     from samerge_edu.params import pipe
+    from samerge_edu.transforms.breadcrumbs import breadcrumbs
+    from samerge_edu.transforms.dare import dare
+    from samerge_edu.transforms.della import della
     from samerge_edu.transforms.free_fr import free_fr
     from samerge_edu.transforms.trim import trim
 
+    g = torch.Generator().manual_seed(0)
     return {
         "average": average,
         "task arithmetic": task_arithmetic,
@@ -72,6 +79,13 @@ def ours():
         "TIES": ties,
         "TIES, sum": partial(ties, reduce="sum"),
         "TIES, per tensor": partial(ties, scope="tensor"),
+        "DARE": pipe(partial(dare, generator=g), task_arithmetic),
+        "DARE + TIES": pipe(partial(dare, generator=g), partial(ties, density=1.0)),
+        "DELLA": pipe(partial(della, generator=g), partial(ties, density=1.0)),
+        "Breadcrumbs": pipe(breadcrumbs, task_arithmetic),
+        "consensus": consensus,
+        "PCB": pcb,
+        "Localize-and-Stitch": localize_and_stitch,
         "FR": pipe(free_fr, task_arithmetic),
         "TSV-M": tsv_m,
         "Iso-C": iso_c,
@@ -211,11 +225,11 @@ def main():
         f"{arguments.experts} experts of {d / 1e6:.1f} M parameters, {arguments.threads} threads, {version('torch')=}"
     )
     print(f"floor {floor:.2f} s: {4 * d * (arguments.experts + 1) / 1e9:.2f} GB read and written once")
-    print(f"{'':18}{'ours: wall, CPU, peak':>28}{'/ floor':>9}", end="")
+    print(f"{'':20}{'ours: wall, CPU, peak':>28}{'/ floor':>9}", end="")
     print(*(f"{peer + ': wall, CPU, peak, ratio':>42}" for peer in ("fusion-bench", "mergekit") if arguments.peers))
     for name in arguments.names or ours():
         mine = in_its_own_process(sys.executable, "ours", name, arguments)
-        line = f"{name:18}{figures(mine)}{mine['seconds'] / floor:9.1f}"
+        line = f"{name:20}{figures(mine)}{mine['seconds'] / floor:9.1f}"
         for peer in ("fusion-bench", "mergekit") if arguments.peers else ():
             if other := in_its_own_process(arguments.peers, peer, name, arguments):
                 line += f"{figures(other):>34}{other['seconds'] / mine['seconds']:8.1f}"
