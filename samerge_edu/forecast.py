@@ -33,20 +33,23 @@ class Forecast:
 
 
 def forecast(
-    models: Sequence[Params], per_tensor: bool, device: str | torch.device = "cpu", copies: int = 1
+    models: Sequence[Params], per_tensor: bool, device: str | torch.device = "cpu", copies: float = 1
 ) -> Forecast:
     """Predict the memory of merging `models` (the base and N experts), and choose the first plan that fits.
 
     Nothing is read but names, shapes and dtypes. A method that works tensor by tensor can stream; a global one
-    (`per_tensor=False`) cannot, and needs `copies` (N, d) matrices of task vectors in float32 at its peak.
+    (`per_tensor=False`) reads lazily, but holds `copies` (N, d) matrices in float32 at its peak. The default is
+    generous for those of this package: with 8 x ViT-B/32, TIES was measured at 0.3 of what it allows.
     """
     spec = structure(models[0])
     numel = {k: torch.Size(shape).numel() for k, (shape, _) in spec.items()}
-    n, entries, largest = len(models), sum(numel.values()), max(numel.values())
-    whole = (n + 1) * entries + (0 if per_tensor else copies * (n - 1) * entries)
-    needs = {"everything in memory": 4 * whole}
+    n, d, largest = len(models) - 1, sum(numel.values()), max(numel.values())
     if per_tensor:
-        needs |= {"half precision": 2 * whole, "one tensor at a time": 4 * (n + 1) * largest}
+        needs = {"everything in memory": 4 * (n + 2) * d, "half precision": 2 * (n + 2) * d}
+        needs["one tensor at a time"] = 4 * (n + 2) * largest
+    else:
+        held = int(4 * copies * n * d)
+        needs = {"everything in memory": 4 * (n + 2) * d + held, "read as needed": 4 * (d + (n + 1) * largest) + held}
     free = free_memory(device)
     fits = (name for name, needed in needs.items() if free is None or needed <= ROOM * free)
     return Forecast(needs, free, str(device), next(fits, None))

@@ -218,13 +218,19 @@ def test_the_forecast_counts_and_the_plan_is_the_first_that_fits(monkeypatch):
         "one tensor at a time": 4 * 6 * 100_000,
     }
     assert plan.plan == "everything in memory"
-    assert forecast(models, per_tensor=False).needs == {"everything in memory": 4 * (6 + 4) * 150_000}
-    for free, expected in [(4_500_000, "everything in memory"), (4_000_000, "one tensor at a time"), (2_999_999, None)]:
+    assert forecast(models, per_tensor=False, copies=0.5).needs == {
+        "everything in memory": 4 * (6 + 0.5 * 4) * 150_000,
+        "read as needed": 4 * ((1 + 0.5 * 4) * 150_000 + 5 * 100_000),
+    }
+    # 0.8 of what is free may be used: 3.6, 1.8 and 2.4 MB are needed
+    for free, expected in [(4_500_000, "everything in memory"), (4_499_999, "half precision"), (2_249_999, None)]:
         monkeypatch.setattr(forecast_module, "free_memory", lambda device, free=free: free)
-        plan = forecast(models, per_tensor=True)
-        # 0.8 of 4.5e6 is 3.6e6; 0.8 of 4e6 holds 2.4e6 and half precision's 1.8e6 too
-        assert plan.plan == {"one tensor at a time": "half precision"}.get(expected, expected) or free < 3e6
-    assert "plan: half precision" in str(plan)
+        assert forecast(models, per_tensor=True).plan == expected
+    deep = [{f"block {i}": torch.zeros(1000) for i in range(50)}] * 5
+    monkeypatch.setattr(forecast_module, "free_memory", lambda device: 50_000)
+    assert forecast(deep, per_tensor=True).plan == "one tensor at a time"
+    assert "plan: one tensor at a time" in str(forecast(deep, per_tensor=True))
+    assert "plan: does not fit" in str(forecast(deep, per_tensor=False))
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_read(models, tmp_path, monkeypatch):
