@@ -26,7 +26,9 @@ def wudi(taus: Sequence[Params], *, steps: int = 300, lr: float = 1e-5, scope: S
     Args:
         taus: N >= 1 task vectors; may be lazy, one tensor of every expert is in memory at a time.
         steps, lr: of Adam; 300 and 1e-5 are the authors'. No entry moves further than about steps * lr = 0.003
-            from the sum. `lr` is in units of the weights: WUDI is not homogeneous in tau, see `wudi_flow`.
+            from the sum, whatever its size: `lr` has the unit of the weights. Experts whose entries differ
+            from the base by that much or more (the pocket suite's do) are left half way, near the sum; there
+            lr = 1e-4 arrives. `wudi_flow` has no such unit.
         scope: "blocks", the authors' code: the linear weights of the transformer blocks, all other tensors stay
             pre-trained (0 in tau_m). "matrices", FusionBench: every 2-D tensor, the others are the plain mean.
     Returns tau_m in the task vectors' dtype, computed in at least float32; theta_0 + tau_m, lam = 1.
