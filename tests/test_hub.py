@@ -93,7 +93,7 @@ def test_a_cut_connection_is_taken_up_where_it_broke(served, tmp_path):
 
 def test_a_truncated_file_is_refused_and_what_was_there_stays(served, tmp_path):
     other = Asset("org/model_b", "model.safetensors", 1, "MIT", "12")
-    served.faults["model.safetensors"] = ["", "truncate"]  # the first file is well
+    served.faults["model.safetensors"] = ["", *["truncate"] * 3]  # the first file is well
     with pytest.raises(
         OSError, match=r"org/model_b/model.safetensors came incomplete.*should be of size 1000080.*call again"
     ):
@@ -103,6 +103,11 @@ def test_a_truncated_file_is_refused_and_what_was_there_stays(served, tmp_path):
     asked = len(gets(served))
     assert right(hub.prefetch([FILE, other], say=lambda line: None)[1], served, other)
     assert len(gets(served)) == asked + 1  # only the one that was missing
+
+
+def test_a_file_that_is_truncated_once_is_asked_for_again(served):
+    served.faults["model.safetensors"] = ["truncate", "down"]
+    assert right(hub.locate(FILE), served)
 
 
 def test_a_damaged_file_is_thrown_away(served, tmp_path):

@@ -4,8 +4,8 @@
     prefetch(assets)       all of a suite's files at once, with a dry run that only prints
     open_safetensors(path) the tensors, lazily; a pickle is refused
 
-`huggingface_hub` downloads: it takes up a broken transfer where it stopped, obeys a "too many requests", and
-moves a file to its place only when it is whole. Three variables, read at each call, say where from and where to:
+`huggingface_hub` downloads: it takes up a broken transfer where it stopped and moves a file to its place only when
+it is whole. A busy hub is asked three times, as late as it asks for. Variables, read at each call, say where:
 
     HF_ENDPOINT=http://...   a mirror of the hub                 HF_HUB_CACHE=DIR   where downloads are kept
     HF_HUB_OFFLINE=1         never ask the network               SAMERGE_ASSETS=DIR a folder or stick made by
@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,7 +26,6 @@ import torch
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -86,14 +86,38 @@ def locate(asset: Asset) -> Path:
     if offline():
         raise FileNotFoundError(f"{_name(asset)} is not on this machine and HF_HUB_OFFLINE is set; {ADVICE}")
     _check_space(asset.mb * 1e6, cache_folder(), _name(asset))
-    try:
-        path = hf_hub_download(
-            asset.repo, asset.filename, revision=asset.revision, cache_dir=cache_folder(), endpoint=endpoint()
-        )
-    except Exception as e:
-        raise _explained(e, asset) from e
-    verify(asset, Path(path))
-    return Path(path)
+    path = _download(asset)
+    verify(asset, path)
+    return path
+
+
+def _download(asset: Asset) -> Path:
+    for wait in (2, 10, None):  # the client's own patience differs from version to version; this is ours
+        try:
+            path = hf_hub_download(
+                asset.repo, asset.filename, revision=asset.revision, cache_dir=cache_folder(), endpoint=endpoint()
+            )
+            return Path(path)
+        except Exception as e:
+            response = _response(e)
+            if wait is None or not _passing(e, response):
+                raise _explained(e, asset) from e
+            asked = response.headers.get("Retry-After", "") if response is not None else ""
+            time.sleep(int(asked) if asked.isdigit() else wait)
+
+
+def _response(error: BaseException | None):
+    """The hub's answer behind an error, if there was one."""
+    while error and getattr(error, "response", None) is None:
+        error = error.__cause__
+    return error.response if error else None
+
+
+def _passing(error: Exception, response) -> bool:
+    """Is it worth another try? A busy hub and a broken transfer are; a name, a full disk and no network are not."""
+    if response is not None:
+        return response.status_code in (408, 429, 500, 502, 503, 504)
+    return not isinstance(error, EntryNotFoundError) and getattr(error, "errno", None) is None
 
 
 # ---------------------------------------------------------------------------- is it the right file?
@@ -270,23 +294,20 @@ def _check_space(needed: float, folder: Path, what: str) -> None:
 def _explained(error: Exception, asset: Asset) -> Exception:
     """The hub client's error as one of Python's own, with the names that exist or what to do next."""
     name, where = _name(asset), endpoint()
-    chain = error
-    while chain and not (isinstance(chain, HfHubHTTPError) and chain.response is not None):
-        chain = chain.__cause__
-    status = chain.response.status_code if chain else None
+    response = _response(error)
     if isinstance(error, RepositoryNotFoundError):
         return FileNotFoundError(f"{where} has no repository '{asset.repo}'{_alike(asset.repo)}")
     if isinstance(error, RevisionNotFoundError):
         return FileNotFoundError(f"'{asset.repo}' has no revision '{asset.revision}'")
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return FileNotFoundError(f"'{asset.repo}' has no file '{asset.filename}'; it has {_files(asset)}")
-    if status == 429:
+    if response is not None and response.status_code == 429:
         return OSError(f"{name}: {where} keeps answering 'too many requests'; wait some minutes and call again")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OSError(errno.ENOSPC, f"the disk is full while fetching {name} ({asset.mb:.0f} MB)")
     if isinstance(error, OSError) and "Consistency check failed" in str(error):
         return OSError(f"{name} came incomplete: {str(error).splitlines()[0]}; call again")
-    return OSError(f"{name} could not be fetched from {where} ({type(chain or error).__name__}); {ADVICE}")
+    return OSError(f"{name} could not be fetched from {where} ({type(error.__cause__ or error).__name__}); {ADVICE}")
 
 
 def _files(asset: Asset) -> str:
