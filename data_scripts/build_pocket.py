@@ -76,7 +76,7 @@ def main(
         for task in WEAK_TASKS:
             make_expert(weak, task, out / "weak" / "experts" / f"{task}.safetensors")
     if "other" in stages:
-        other = make_base("other", out / ".." / "other_base", device)  # not shipped: only its expert is
+        other = make_base("other", Path("work") / "other_base", device)  # not shipped: only its expert is
         make_expert(other, "digits", out / "other" / "experts" / "digits.safetensors")
     if "metrics" in stages:
         measured = bands(load_suite("pocket"))
