@@ -72,7 +72,7 @@ def bands_block() -> str:
     """The acceptance bands as they were measured when the suite was built."""
     lines = ["| what | band | measured | |", "|---|---|---|---|"]
     for band in doctor.recorded_bands() or []:
-        verdict = "outside" if doctor.outside(band) else "inside"
+        verdict = ("missed" if doctor.is_target(band) else "outside") if doctor.outside(band) else "inside"
         lines.append(f"| {band['name']} | {band['low']:.3g} to {band['high']:.3g} | {band['value']:.2f} | {verdict} |")
     return "\n".join([*lines, ""])
 

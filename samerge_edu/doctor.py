@@ -139,6 +139,11 @@ def outside(band: Mapping) -> bool:
     return not band["low"] <= band["value"] <= band["high"]
 
 
+def is_target(band: Mapping) -> bool:
+    """Whether a row is something we aimed at (redundancy, best scale, ...), not a condition of acceptance."""
+    return band["name"].startswith("target:")
+
+
 def gain_kept(
     suite, taus: list[Params], base: Mapping[str, float], own: Mapping[str, float], density: float = 0.2
 ) -> float:

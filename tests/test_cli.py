@@ -130,6 +130,15 @@ def test_doctor_says_what_is_missing_and_what_mends_it(run, monkeypatch):
     assert "make suite" in result.stdout
 
 
+@pytest.mark.parametrize(("name", "verdict", "code"), [("target: x", "missed", 0), ("base", "OUTSIDE", 1)])
+def test_doctor_shows_a_missed_target_but_fails_for_a_missed_band_only(run, monkeypatch, name, verdict, code):
+    monkeypatch.setattr(doctor, "recorded_bands", lambda: [band(name, 0, 1, 1.5)])
+    monkeypatch.setattr(doctor, "missing", dict)
+    result = run("doctor")
+    assert result.exit_code == code
+    assert verdict in result.output
+
+
 def test_doctor_on_a_suite_that_does_not_exist(run):
     assert "got 'purse', expected one of" in refused(run("doctor", "--suite", "purse"))
 

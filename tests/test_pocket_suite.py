@@ -1,0 +1,117 @@
+"""The shipped weights: they load as any local CLIP, they are what their metadata says, and they meet every band."""
+
+import json
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from samerge_edu import doctor
+from samerge_edu.evaluate import accuracy
+from samerge_edu.params import check_same_structure, task_vectors
+from samerge_edu.suites import load_suite
+from samerge_edu.suites.pocket.captions import WordTokenizer
+from samerge_edu.suites.pocket.suite import WEIGHTS, load_clip
+from samerge_edu.suites.pocket.tasks import ID_TASKS, OOD_TASKS, draw
+from samerge_edu.suites.pocket.training import all_captions, normalise
+
+
+@pytest.fixture(scope="module")
+def suite():
+    return load_suite("pocket")
+
+
+def test_every_band_is_met_from_the_weights(suite):
+    """Measured anew, not read from a file. Targets are shown by the doctor and do not count here."""
+    missed = [b for b in doctor.bands(suite) if doctor.outside(b) and not doctor.is_target(b)]
+    assert not missed
+
+
+def test_all_weights_together_are_under_60_mb():
+    assert sum(f.stat().st_size for f in WEIGHTS.rglob("*") if f.is_file()) < 60e6
+
+
+def test_tasks_and_experts(suite):
+    assert tuple(suite.id_tasks) == ID_TASKS
+    assert tuple(suite.ood_tasks) == OOD_TASKS
+    check_same_structure([suite.theta_0, *suite.experts.values()], what="model")
+
+
+def test_the_base_loads_through_open_clip_and_sees_what_the_suite_sees(suite):
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{WEIGHTS / 'base'}")
+    images, _ = draw("signs", "test", range(5))
+    pictures = torch.stack([preprocess(Image.fromarray(image.transpose(1, 2, 0))) for image in images])
+    torch.testing.assert_close(pictures, normalise(images), atol=1e-6, rtol=0)
+    with torch.inference_mode():
+        ours = model.eval().encode_image(pictures, normalize=True)
+    torch.testing.assert_close(suite.encode(suite.theta_0, pictures), ours, atol=0.03, rtol=0)  # bfloat16 or float32
+
+
+def test_encoding_changes_no_module_and_no_parameter(suite):
+    before = {k: v.clone() for k, v in suite.visual.state_dict().items()}
+    theta = {k: v.clone() for k, v in suite.theta_0.items()}
+    suite.encode(theta, suite.images("digits", "val", 3)[0])
+    assert all(torch.equal(before[k], v) for k, v in suite.visual.state_dict().items())
+    assert all(torch.equal(theta[k], suite.theta_0[k]) for k in theta)
+
+
+@pytest.mark.parametrize("task", ["digits", "textures"])
+def test_metadata_tells_the_truth(suite, task):
+    metadata = suite.experts[task].metadata
+    assert "GELU (not QuickGELU)" in metadata["architecture"]
+    assert {"recipe", "command", "licence"} <= metadata.keys()
+    told = json.loads(metadata["test_accuracy"])[task]
+    assert accuracy(suite, dict(suite.experts[task]), task) == pytest.approx(told, abs=1.0)  # other CPUs, fp16 weights
+
+
+@pytest.mark.parametrize("rank", [16, 4])
+def test_lora_experts_are_low_rank_and_good(rank):
+    lora = load_suite("pocket-lora" if rank == 16 else "pocket-lora-4")
+    assert tuple(lora.experts) == ID_TASKS
+    tau = task_vectors(lora.theta_0, [lora.experts["signs"]])[0]
+    key = "transformer.resblocks.2.mlp.c_fc.weight"
+    assert torch.linalg.matrix_rank(tau[key].double(), rtol=1e-4) <= rank
+    assert not tau["conv1.weight"].any()
+    assert accuracy(lora, lora.experts["signs"], "signs", n=200) > 95
+
+
+def test_small_suites():
+    weak, similar, other = (load_suite(f"pocket-{name}") for name in ("weak", "similar", "other"))
+    assert list(weak.experts) == ["signs", "land_cover"]
+    assert sorted(similar.experts) == ["signs_dusk", "signs_noon"]
+    assert accuracy(similar, dict(similar.experts["signs_dusk"]), "signs_noon", n=100) > 80  # similar, indeed
+    assert list(other.experts) == ["digits"]
+    full = load_suite("pocket")
+    assert accuracy(weak, weak.theta_0, "flags", n=200) < accuracy(full, full.theta_0, "flags", n=200)
+
+
+def test_images_are_kept_and_wrong_names_refused(suite):
+    assert suite.images("digits", "val", 5)[0] is suite.images("digits", "val", 5)[0]
+    with pytest.raises(ValueError, match="task: got 'numbers', expected one of digits"):
+        suite.images("numbers", "val")
+    with pytest.raises(ValueError, match="split: got 'dev', expected train, val or test"):
+        suite.images("digits", "dev")
+    with pytest.raises(ValueError, match="suite: got 'purse', expected one of pocket"):
+        load_suite("purse")
+
+
+def test_a_caption_finds_its_image(suite):
+    images, labels = suite.images("object_colours", "test", 40)
+    names = suite.tasks["object_colours"].classes
+    found = suite.encode(suite.theta_0, images) @ suite.read([f"a {name} object" for name in names]).T
+    assert (found.argmax(dim=1) == labels).double().mean() > 0.8
+
+
+def test_tokenizer_knows_every_caption_and_names_neighbours_of_a_stranger():
+    model, tokenize = load_clip(WEIGHTS / "base")
+    captions = all_captions()
+    tokens = tokenize(captions)
+    assert len({tuple(row.tolist()) for row in tokens}) == len(set(captions))
+    assert tokens.argmax(dim=1).min() > 0  # <end> is the highest number: open_clip reads the answer there
+    assert model.token_embedding.num_embeddings == tokenize.vocab_size
+    with pytest.raises(ValueError, match=r"'circel' is not among .* did you mean circle"):
+        tokenize("a circel")
+    with pytest.raises(ValueError, match="got 20 words, expected at most 14"):
+        tokenize("a " * 20)
+    assert WordTokenizer.of_captions(captions).words == tokenize.words
