@@ -93,7 +93,7 @@ def test_a_cut_connection_is_taken_up_where_it_broke(served, tmp_path):
 
 def test_a_truncated_file_is_refused_and_what_was_there_stays(served, tmp_path):
     other = Asset("org/model_b", "model.safetensors", 1, "MIT", "12")
-    served.faults["model.safetensors"] = ["", *["truncate"] * 3]  # the first file is well
+    served.faults["model.safetensors"] = ["", *["truncate"] * 5]  # the first file is well
     with pytest.raises(
         OSError, match=r"org/model_b/model.safetensors came incomplete.*should be of size 1000080.*call again"
     ):

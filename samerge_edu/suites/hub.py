@@ -5,7 +5,7 @@
     open_safetensors(path) the tensors, lazily; a pickle is refused
 
 `huggingface_hub` downloads: it takes up a broken transfer where it stopped and moves a file to its place only when
-it is whole. A busy hub is asked three times, as late as it asks for. Variables, read at each call, say where:
+it is whole. A busy hub is asked five times, as late as it asks for. Variables, read at each call, say where:
 
     HF_ENDPOINT=http://...   a mirror of the hub                 HF_HUB_CACHE=DIR   where downloads are kept
     HF_HUB_OFFLINE=1         never ask the network               SAMERGE_ASSETS=DIR a folder or stick made by
@@ -92,7 +92,7 @@ def locate(asset: Asset) -> Path:
 
 
 def _download(asset: Asset) -> Path:
-    for wait in (2, 10, None):  # the client's own patience differs from version to version; this is ours
+    for wait in (2, 5, 10, 20, None):  # the client's own patience differs from version to version; this is ours
         try:
             path = hf_hub_download(
                 asset.repo, asset.filename, revision=asset.revision, cache_dir=cache_folder(), endpoint=endpoint()
