@@ -1,5 +1,6 @@
 """LwPTV against loops over layers and single numbers, at its limits, and in front of other merges."""
 
+import inspect
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -114,6 +115,18 @@ def test_the_mean_does_not_favour_large_layers_and_the_sum_does():
     assert not lwptv([a, b], eta=0.5, norm="sum")[0]["small"].any()
 
 
+def test_a_layer_of_one_number_counts_as_one_and_an_empty_layer_scores_0():
+    a, b = {"s": torch.tensor(3.0), "none": torch.ones(0, 2)}, {"s": torch.tensor(-1.0), "none": torch.ones(0, 2)}
+    assert as_lists(layer_saliency([a, b])) == {"s": [2.0, 2.0], "none": [0.0, 0.0]}
+
+
+def test_the_defaults_are_the_papers():
+    knobs = {name: knob.default for name, knob in inspect.signature(lwptv).parameters.items()}
+    assert knobs.pop("taus") is inspect.Parameter.empty
+    assert knobs == {"eta": 0.7, "norm": "mean", "granularity": "tensor", "mask_rule": "or", "shuffle": None}
+    assert inspect.signature(shared_mask).parameters["eta"].default == 0.7
+
+
 # ---------------------------------------------------------------------------- limits
 
 
@@ -123,6 +136,8 @@ def test_eta_0_changes_nothing_and_eta_1_gives_the_base(granularity, rule):
     taus = example_taus()
     for tau_hat, tau in zip(lwptv(taus, 0, granularity=granularity, mask_rule=rule), taus, strict=True):
         assert_same({k: tau_hat[k] for k in tau}, tau, rtol=0, atol=0)
+    taus[1] = taus[0]  # numbers on which all agree are kept as well, if nothing is pruned
+    assert_same(dict(lwptv(taus[:2], 0, granularity=granularity, mask_rule=rule)[0]), taus[0], rtol=0, atol=0)
     for tau_hat in lwptv(taus, 1, granularity=granularity, mask_rule=rule):
         assert not any(v.any() for v in tau_hat.values())
 
@@ -240,9 +255,21 @@ def test_a_pruned_task_vector_copies_nothing_that_it_keeps():
 def test_eta_is_a_share(granularity):
     with pytest.raises(ValueError, match=r"eta: got 70, expected the share pruned, in \[0, 1\]; 70 % is 0\.7"):
         lwptv(example_taus(), eta=70, granularity=granularity)
-    for eta in (-0.1, 1.1, math.nan):
-        with pytest.raises(ValueError, match=rf"eta: got {eta}, expected the share pruned, in \[0, 1\]"):
+    for eta in (1.5, 100):
+        with pytest.raises(ValueError, match=rf"{eta} % is {eta / 100:g}"):
             lwptv(example_taus(), eta=eta, granularity=granularity)
+    for eta in (-0.1, 101, math.nan):
+        with pytest.raises(ValueError, match=rf"eta: got {eta}, expected the share pruned, in \[0, 1\]$"):
+            lwptv(example_taus(), eta=eta, granularity=granularity)
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "block", "parameter"])
+def test_what_is_not_finite_is_named(granularity):
+    for bad in (math.nan, math.inf):
+        taus = example_taus()
+        taus[2]["visual.conv1.weight"][1, 0, 1, 1] = bad
+        with pytest.raises(ValueError, match=r"task vector 2, key 'visual\.conv1\.weight': got 1 entries that are NaN"):
+            lwptv(taus, granularity=granularity)
 
 
 def test_words_it_does_not_know():

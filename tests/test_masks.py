@@ -60,6 +60,14 @@ def test_kth_largest_is_the_kth_of_the_sorted(score, k):
         assert threshold.tolist() == [[torch.tensor(sorted(score)[-k], dtype=dtype)]] * 2
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_kth_largest_in_every_dtype_goes_along_the_last_dimension(dtype):
+    score = torch.tensor([[[5.0, 1.0, 3.0], [2.0, 7.0, 4.0]], [[-1.0, -3.0, -2.0], [9.0, 8.0, 6.0]]], dtype=dtype)
+    assert kth_largest(score, 1).tolist() == [[[5], [7]], [[-1], [9]]]
+    assert kth_largest(score, 2).tolist() == [[[3], [4]], [[-2], [8]]]
+    assert kth_largest(score, 3).dtype == dtype
+
+
 def test_kth_largest_does_not_hold_on_to_the_scores():
     threshold = kth_largest(torch.rand(1000, generator=torch.Generator().manual_seed(0)), 10)
     assert threshold.untyped_storage().nbytes() == 4
@@ -81,15 +89,16 @@ def test_keep_count(density, numel, kept):
     assert keep_count(density, numel) == kept
 
 
-@pytest.mark.parametrize("density", [0, -0.1, 1.01, float("nan")])
+@pytest.mark.parametrize("density", [0, -0.1, 101, float("nan")])
 def test_a_density_is_a_fraction(density):
-    with pytest.raises(ValueError, match=rf"density: got {density}, expected the fraction kept, in \(0, 1\]"):
+    with pytest.raises(ValueError, match=rf"density: got {density}, expected the fraction kept, in \(0, 1\]$"):
         check_density(density)
 
 
-def test_a_percentage_is_explained():
-    with pytest.raises(ValueError, match=r"got 20, .*; 20 % is 0\.2"):
-        check_density(20)
+@pytest.mark.parametrize(("density", "fraction"), [(20, 0.2), (1.5, 0.015), (100, 1)])
+def test_a_percentage_is_explained(density, fraction):
+    with pytest.raises(ValueError, match=rf"got {density}, .*; {density} % is {fraction}$"):
+        check_density(density)
 
 
 # ---------------------------------------------------------------------------- whole models

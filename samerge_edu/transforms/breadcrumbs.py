@@ -36,7 +36,7 @@ def breadcrumbs(taus: Sequence[Params], density: float = 0.15, outliers: float =
     check_same_structure(taus)
     check_finite(taus)
     check_density(density)
-    if not 0 <= outliers < 1 or density + outliers > 1:
+    if not outliers >= 0 or density + outliers > 1:
         raise ValueError(f"outliers: got {outliers} at density {density}, expected >= 0 and density + outliers <= 1")
     tau_hat = [{} for _ in taus]
     for n, tau in enumerate(taus):
