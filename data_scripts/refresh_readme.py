@@ -1,9 +1,10 @@
 """Put measured tables and pictures into README.md: the leaderboard, the suite's bands, the contact sheet.
 
-    make demo && python data_scripts/refresh_readme.py
+    make demo && samerge-edu ablate sa-merging --images 60 --out docs/ablations   (and the same for lwptv)
+    python data_scripts/refresh_readme.py
 
-Reads demo/leaderboard.{json,png} and the suite's weights, writes docs/*.png and the blocks of README.md between
-<!-- NAME --> and <!-- /NAME -->. Nothing in those blocks is written by hand. Takes half a minute; downloads nothing.
+Reads demo/leaderboard.{json,png}, docs/ablations/*.csv and the suite's weights, writes docs/*.png and the blocks of
+README.md between <!-- NAME --> and <!-- /NAME -->. Nothing in those blocks is written by hand. Takes half a minute; downloads nothing.
 """
 
 import datetime
@@ -13,6 +14,7 @@ import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import typer
 
 from samerge_edu import doctor, plots
@@ -35,7 +37,9 @@ def main() -> None:
     plt.close(figure)
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name, block in {"leaderboard": leaderboard_block(record), "bands": bands_block()}.items():
+    blocks = {"leaderboard": leaderboard_block(record), "bands": bands_block()}
+    blocks |= {name: ablation_block(docs / "ablations" / f"{name}.csv") for name in ("sa-merging", "lwptv")}
+    for name, block in blocks.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
         if not re.search(pattern, readme, flags=re.DOTALL):
             raise ValueError(f"README.md has no block <!-- {name} --> ... <!-- /{name} -->")
@@ -62,6 +66,23 @@ def leaderboard_block(record: dict) -> str:
     today = datetime.date.today().isoformat()
     source = f"Made by `make demo` on {today}: torch {versions.get('torch', '?')}, {versions.get('device', 'cpu')}."
     return "\n".join([*lines, "", source, ""])
+
+
+def ablation_block(file: Path) -> str:
+    """An ablation's table; the random masks and shuffles of one kind in a single row, from lowest to highest mean."""
+    gains = pd.read_csv(file)
+    gains["group"] = gains.variant.str.replace(r"^(random mask|shuffled scores) \d+$", r"\1, each seed", regex=True)
+    header = "| variant | median lam | ID avg | gain | spread | OOD avg | gain | spread |"
+    lines = [header, "|---|---|---|---|---|---|---|---|"]
+    for name, rows in gains.groupby("group", sort=False):
+        cells = [_range(rows[c], 2 if c == "lam" else 1) for c in gains.columns if c not in ("variant", "group")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _range(values: pd.Series, decimals: int) -> str:
+    low, high = f"{values.min():.{decimals}f}", f"{values.max():.{decimals}f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _accuracies(row: dict) -> str:
