@@ -1,10 +1,11 @@
-"""Put measured tables and pictures into README.md: the leaderboard, the suite's bands, the contact sheet.
+"""Put measured tables and pictures into README.md: the leaderboard, the suite's bands, ablations, the contact sheet.
 
     make demo && samerge-edu ablate sa-merging --images 60 --out docs/ablations   (and the same for lwptv)
     python data_scripts/refresh_readme.py
 
 Reads demo/leaderboard.{json,png}, docs/ablations/*.csv and the suite's weights, writes docs/*.png and the blocks of
-README.md between <!-- NAME --> and <!-- /NAME -->. Nothing in those blocks is written by hand. Takes half a minute; downloads nothing.
+README.md between <!-- NAME --> and <!-- /NAME -->. Nothing in those blocks is written by hand. Takes half a minute;
+downloads nothing.
 """
 
 import datetime

@@ -160,7 +160,8 @@ def write_peft(
     """Save an adapter as PEFT does, in the factors' dtype; `read_peft` gets the same adapter back.
 
     Ranks and scales that differ from the first layer's go into `rank_pattern` and `alpha_pattern`. The scale is
-    always written as lora_alpha / r, with lora_alpha = scale * r. `base_model` is a name for people to read; `metadata` goes into the tensors' file.
+    always written as lora_alpha / r, with lora_alpha = scale * r. `base_model` is a name for people to read;
+    `metadata` goes into the tensors' file.
     """
     check_adapters([adapter])
     folder = Path(folder)

@@ -196,8 +196,8 @@ rows = []
 for name in CHOSEN:
     method = se.METHODS[name]
     tau_m = method.recipe(suite)(taus)
-    lam, _ = choose_lam(suite, tau_m, n=50)
-    for lam, lam_from in [(method.lam, "paper"), (lam, "validation")]:
+    validated, _ = choose_lam(suite, tau_m, n=50)
+    for lam, lam_from in [(method.lam, "paper"), (validated, "validation")]:
         result = summary(suite, scores(suite, se.add(suite.theta_0, tau_m, lam), "test", n=N), own)
         rows.append({"method": name, "lam": lam, "lam_from": lam_from, **result})
 
