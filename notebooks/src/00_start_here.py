@@ -58,12 +58,18 @@ se.show("00.merged_id", at_home(theta), "the merged model", slack=1.5)
 # %%
 from samerge_edu import plots
 
+web = None
 if suite.name == "pocket":
     from samerge_edu.suites.pocket.tasks import draw
 
-    se.figure(*plots.contact_sheet(suite, n=2, web=lambda task, n: draw(task, "web", range(n), "web")[0]))
-else:
-    se.figure(*plots.contact_sheet(suite, n=2))
+    def web(task, n):
+        """The first images of a task in the style of the web."""
+        return draw(task, "web", range(n), "web")[0]
+
+
+sheet, sentence = plots.contact_sheet(suite, n=2, web=web)
+sheet.set_dpi(80)
+se.figure(sheet, sentence)
 
 # %% [markdown]
 # ## Zero-shot: a caption is a classifier

@@ -57,4 +57,6 @@ def _record(key: str, value: float) -> None:
     bands = _read()
     others = [entry for entry in bands.get(key, []) if {k: entry[k] for k in where} != where]
     bands[key] = [*others, {"value": round(value, 4), **where}]
-    FILE.write_text(json.dumps(dict(sorted(bands.items())), indent=1) + "\n", encoding="utf-8")
+    part = FILE.with_suffix(f".{os.getpid()}")  # replaced in one piece: another notebook may be reading
+    part.write_text(json.dumps(dict(sorted(bands.items())), indent=1) + "\n", encoding="utf-8")
+    os.replace(part, FILE)
