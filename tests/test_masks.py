@@ -137,6 +137,14 @@ def test_keep_largest_breaks_ties_by_name_then_position():
     assert keep("b").tolist() == [[[True, False]], [[False, False]]]
 
 
+@pytest.mark.parametrize("k", [1, 2**20 - 1, 2**20, 2**20 + 1, 2**20 + 6])
+def test_keep_largest_breaks_ties_in_long_tensors(k):
+    d = 2**20 + 7
+    mask = keep_largest([{"w": torch.ones(d)}], density=k / d)("w")[0]
+    assert mask[:k].all()
+    assert not mask[k:].any()
+
+
 def test_keep_largest_per_tensor_keeps_a_share_of_each():
     taus = [{"large": torch.tensor([9.0, -8.0, 7.0, 6.0]), "small": torch.tensor([[0.1, -0.3], [0.2, 0.0]])}]
     keep = keep_largest(taus, density=0.5, scope="tensor")

@@ -47,9 +47,9 @@ def ties(
     for key in taus[0]:
         tau_hat = stacked(taus, key).mul_(keep(key))  # (N, *shape)  Step 1: trim
         gamma = tau_hat.sum(dim=0).sign()  # (*shape)  Step 2: elect
-        agree = tau_hat.sign() == gamma  # (N, *shape)  n in A^p
-        merged = (tau_hat * agree).sum(dim=0)  # (*shape)  Step 3: merge
+        support = tau_hat.mul_(gamma).clamp_(min=0)  # (N, *shape)  |tau_hat_n| for n in A^p, else 0
+        merged = gamma * support.sum(dim=0)  # (*shape)  Step 3: merge
         if reduce == "mean":
-            merged = merged / agree.sum(dim=0, dtype=torch.int16).clamp(min=1)
+            merged = merged / (support > 0).sum(dim=0, dtype=torch.int16).clamp(min=1)
         tau_m[key] = merged.to(taus[0][key].dtype)
     return tau_m
