@@ -369,6 +369,7 @@ for seed in range(11):
     draws.append((*result, M_wrong[culprit], sum(M_wrong.values())))
 print("layers kept by every draw as by LwPTV:", all(d[3] == sum(M.values()) for d in draws))
 
+# %%
 fig, axis = plt.subplots(figsize=(6.5, 4))
 for kept, marker, name in ((True, "v", "merged"), (False, "^", "given back")):
     cloud = [d[:2] for d in draws if d[2] == kept] or [(float("nan"),) * 2]
@@ -425,6 +426,7 @@ correlation = torch.corrcoef(torch.stack([S.flatten(), size.flatten()]))[0, 1]
 se.show("08.size_corr", correlation, "correlation of S and mean |tau|", unit="", digits=2, slack=0.02)
 se.show("08.size_mask", 100 * same, "layers on which a mask by size is LwPTV's mask", slack=3.0)
 
+# %%
 fig, axis = plt.subplots(figsize=(5, 3.8))
 axis.plot(size.flatten(), S.flatten(), "o", markersize=3, alpha=0.5)
 axis.axline((0, 0), slope=1, color="0.5", linestyle=":")
