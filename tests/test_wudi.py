@@ -101,6 +101,14 @@ def test_the_flow_solves_its_differential_equation(time):
     torch.testing.assert_close(wudi_flow(taus, time=time)["mlp.c_fc.weight"], torch.from_numpy(reached[:6].T))
 
 
+@pytest.mark.parametrize(("c", "factor"), [(1.5e-12, 1), (0.7e-12, 2)])
+def test_a_direction_that_is_1e_12_of_the_strongest_in_C_is_absent(c, factor):
+    """Two equal experts: each direction goes from their sum to one of them, unless it counts as absent."""
+    tau = {"mlp.c_fc.weight": torch.diag(torch.tensor([1.0, c**0.5], dtype=torch.float64))}
+    expected = torch.diag(torch.tensor([1.0, factor * c**0.5], dtype=torch.float64))
+    torch.testing.assert_close(wudi_flow([tau, tau])["mlp.c_fc.weight"], expected, rtol=1e-3, atol=1e-9)
+
+
 def test_the_objective_falls_along_the_flow():
     taus = experts(3)
     for key in BLOCKS:
@@ -136,9 +144,9 @@ def test_experts_that_use_different_inputs_are_simply_added():
 class TestBothSolvers:
     def test_one_expert_returns_as_it_came(self, merge):
         (tau,) = experts(1)
-        merged = merge([tau], scope="matrices")
-        for key in SHAPES:
-            torch.testing.assert_close(merged[key], tau[key])
+        torch.testing.assert_close(merge([tau], scope="matrices"), tau)
+        rest = {key: torch.zeros_like(tau[key]) for key in REST}
+        torch.testing.assert_close(merge([tau], scope="blocks"), tau | rest)
 
     def test_scope_blocks_leaves_the_rest_pre_trained(self, merge):
         taus = experts(3)
