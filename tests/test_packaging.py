@@ -111,3 +111,11 @@ def test_no_interpreter_is_one_clear_line(tmp_path):
     done = subprocess.run(["make", "lab", "PYTHON="], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
     assert "needs Python 3.11, 3.12 or 3.13" in done.stdout
+
+
+def test_links_to_colab_in_the_readme_follow_the_one_address_and_tag():
+    links = re.findall(r"colab\.research\.google\.com/github/([^)\s]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    home = f"{samerge_edu.REPOSITORY.removeprefix('https://github.com/')}/blob/{samerge_edu.TAG}/notebooks/"
+    assert links
+    assert all(link.startswith(home) for link in links)
+    assert all((ROOT / "notebooks" / link.rpartition("/")[2]).is_file() for link in links)

@@ -610,6 +610,8 @@ from samerge_edu.merges.consensus import consensus, tall_masks
 enter("Consensus", consensus(taus, min_tasks=2), 0.3)
 need = torch.stack([torch.cat([m[k].flatten() for k in sorted(m)]) for m in tall_masks(taus)]).sum(dim=0)
 share = [100 * (need == n).double().mean().item() for n in range(N + 1)]
+
+# %%
 fig, ax = plt.subplots(figsize=(6.5, 3))
 ax.bar(range(N + 1), share, color=[plots.COLOURS[3]] * 2 + [plots.COLOURS[0]] * (N - 1))
 ax.set(xlabel="number of experts that need an entry (grey: dropped)", ylabel="entries (%)")
