@@ -72,7 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self):
         url = urlsplit(self.path)
-        path = unquote(url.path.replace("refs%2Fconvert%2Fparquet", "main")).strip("/")  # the conversion is the same here
+        path = url.path.replace("refs%2Fconvert%2Fparquet", "main")  # the hub's conversion is the same files here
+        path = unquote(path).strip("/")
         self.hub.requests.append((self.command, path, self.headers.get("Range")))
         if path == "api/models":
             wanted = parse_qs(url.query)
