@@ -16,6 +16,8 @@ from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
+NOTEBOOK_WIDTH = 1100  # pixels; anything wider is shrunk by the front-end, and its letters with it
+
 
 def figure(fig: Figure, sentence: str) -> None:
     """Show `fig` as a PNG, print the sentence under it (it is the alternative text too), close the figure."""
@@ -113,8 +115,9 @@ def _pixels(fig: Figure) -> np.ndarray:
 
 
 def _side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
-    """One picture, two in a row, on white: three would be too small to read."""
-    rows = [pictures[i : i + 2] for i in range(0, len(pictures), 2)]
+    """One picture on white: two in a row where both fit into a notebook at their own size, else one below the other."""
+    columns = 2 if 2 * max(p.shape[1] for p in pictures) <= NOTEBOOK_WIDTH else 1
+    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
     widths = [sum(p.shape[1] for p in row) for row in rows]
     heights = [max(p.shape[0] for p in row) for row in rows]
     sheet = np.full((sum(heights), max(widths), 4), 255, dtype=np.uint8)

@@ -114,6 +114,12 @@ def test_presets_must_name_every_slider():
         se.explore(draw, presets=[], says=says, lam=(0.0, 1.0, 0.1))
 
 
+def test_wide_pictures_are_stacked():
+    wide = np.zeros((2, figures.NOTEBOOK_WIDTH // 2 + 1, 4), dtype=np.uint8)
+    assert figures._side_by_side([wide, wide]).shape == (4, wide.shape[1], 4)
+    assert figures._side_by_side([wide[:, :-1], wide[:, :-1]]).shape == (2, 2 * (wide.shape[1] - 1), 4)
+
+
 def test_pictures_of_different_sizes_are_laid_on_white():
     red = np.zeros((2, 3, 4), dtype=np.uint8)
     sheet = figures._side_by_side([red, np.zeros((4, 1, 4), dtype=np.uint8), red])
