@@ -29,7 +29,7 @@ def pcb(
         w_n = a_n * b_n on its density * d largest, else 0;     tau_m = sum_n w_n tau_n / sum_n w_n
 
     Args:
-        taus: N >= 1 task vectors. Ranks the whole vector: needs about six (d,) copies, whatever N is.
+        taus: N >= 1 task vectors; may be lazy. Ranks whole vectors: holds about twelve of them, whatever N is.
         density: fraction of entries that get a weight, in (0, 1]; 0.05 in the authors' code.
         form: "code" or "softmax".
         winsorise: share of magnitudes clamped at each end, in [0, 0.5), only with form="code"; 0.01 for CLIP,
@@ -55,8 +55,8 @@ def pcb(
     weigh = _code_weights(taus, density, winsorise) if form == "code" else _softmax_weights(taus, density)
     weighted, total = 0, 0
     for w, tau in weigh:
-        weighted = weighted + w * tau
-        total = total + w
+        weighted += w * tau
+        total += w
     return unflatten(weighted / total.clamp(min=1e-12), like=taus[0])
 
 
@@ -66,7 +66,7 @@ def _code_weights(taus: Sequence[Params], density: float, winsorise: float) -> I
     competition = 0  # sum_j sgn(tau_j) u_j
     for n in range(N):
         tau = flatten(taus[n])
-        competition = competition + tau.sign() * _norm(_clamp_ends(tau.abs(), winsorise))
+        competition += tau.sign() * _norm(_clamp_ends(tau.abs(), winsorise))
     for n in range(N):
         tau = flatten(taus[n])
         magnitude = _clamp_ends(tau.abs(), winsorise)
