@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
+LARGE = 120_000  # bytes of a picture
 NOTEBOOK_WIDTH = 1100  # pixels; anything wider is shrunk by the front-end, and its letters with it
 
 
@@ -132,8 +134,12 @@ def _side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
 
 
 def _png(pixels: np.ndarray) -> bytes:
+    """The file; in 256 colours where many little photographs would make it too large for a notebook."""
     buffer = io.BytesIO()
     plt.imsave(buffer, pixels, format="png")
+    if buffer.tell() > LARGE:
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(np.ascontiguousarray(pixels[..., :3])).quantize(256).save(buffer, format="png")
     return buffer.getvalue()
 
 

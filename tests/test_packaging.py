@@ -114,7 +114,8 @@ def test_no_interpreter_is_one_clear_line(tmp_path):
 
 
 def test_links_to_colab_in_the_readme_follow_the_one_address_and_tag():
-    links = re.findall(r"colab\.research\.google\.com/github/([^)\s]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"colab\.research\.google\.com/github/([^)\s]+)", readme)
     home = f"{samerge_edu.REPOSITORY.removeprefix('https://github.com/')}/blob/{samerge_edu.TAG}/notebooks/"
     assert links
     assert all(link.startswith(home) for link in links)

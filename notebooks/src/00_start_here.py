@@ -67,9 +67,7 @@ if suite.name == "pocket":
         return draw(task, "web", range(n), "web")[0]
 
 
-sheet, sentence = plots.contact_sheet(suite, n=2, web=web)
-sheet.set_dpi(80)
-se.figure(sheet, sentence)
+se.figure(*plots.contact_sheet(suite, n=2, web=web))
 
 # %% [markdown]
 # ## Zero-shot: a caption is a classifier

@@ -100,6 +100,8 @@ sentence = f"With {r // 8} of {r} directions in each matrix an expert reaches {o
 sentence += f"with all of them {own[-1]:.0f} %."
 se.figure(plots.titled(fig, sentence), sentence)
 se.show("09.rank_eighth", own[at], "own task, an eighth of the directions", slack=3)
+
+# %%
 energy = (S[:, : r // 8].square().sum(dim=1) / S.square().sum(dim=1)).mean()
 by_chance = torch.linalg.svdvals(noise)[: r // 8].square().sum() / noise.square().sum()
 se.show("09.energy_eighth", 100 * energy, "squared length in an eighth of the directions", slack=2)
@@ -299,6 +301,7 @@ def reached(k, whiten):
     return [id_average(suite, se.add(theta_0, tau_m, lam), "val", 50) for lam in SCALES]
 
 
+# %%
 def draw(k, whiten):
     fig, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2))
     for choice, label in ((True, "whitened"), (False, "not whitened")):
@@ -490,16 +493,17 @@ def tried(tau_m):
     return wudi_loss(tau_m), id_average(suite, se.add(theta_0, tau_m), "val", 50)
 
 
-STEPS, TIMES = [0, 30, 100, 300, 1000], [0.3, 1.0, 3.0, 10.0, math.inf]
-adam = [tried(wudi(taus, steps=s)) for s in STEPS]
-fast = [tried(wudi(taus, steps=s, lr=1e-4)) for s in STEPS[1:4]]
+STEPS, TIMES = [0, 100, 300], [0.3, 1.0, 3.0, 10.0, 100.0, math.inf]
+by_adam = {s: wudi(taus, steps=s) for s in STEPS}
+by_larger_steps = {s: wudi(taus, steps=s, lr=1e-4) for s in STEPS[1:]}
+adam, fast = [tried(t) for t in by_adam.values()], [tried(t) for t in by_larger_steps.values()]
 flow = [tried(wudi_flow(taus, time=t)) for t in TIMES]
 
 # %%
 fig, ax = plt.subplots(figsize=(6.8, 3.8))
 for label, points, names in (
     ("Adam, lr 1e-5 (label: steps)", adam, STEPS),
-    ("Adam, lr 1e-4", fast, STEPS[1:4]),
+    ("Adam, lr 1e-4", fast, STEPS[1:]),
     ("flow (label: time)", flow, TIMES),
 ):
     ax.plot(*zip(*points, strict=True), label=label)
@@ -508,9 +512,9 @@ for label, points, names in (
 ax.set(xlabel="WUDI's loss (log scale)", ylabel="ID accuracy (%), validation", xscale="log")
 ax.invert_xaxis()
 ax.legend(fontsize=8)
-(loss_300, acc_300), (loss_best, acc_best) = adam[3], flow[-1]
+(loss_300, acc_300), (loss_best, acc_best) = adam[-1], flow[-1]
 sentence = f"300 Adam steps: loss {loss_300:.3g}, {acc_300:.1f} %. The exact optimum: loss {loss_best:.3g}, "
-sentence += f"{acc_best:.1f} %. The best flow is at time {TIMES[max(range(5), key=lambda i: flow[i][1])]:g}."
+sentence += f"{acc_best:.1f} %. The best flow has {max(acc for _, acc in flow):.1f} %."
 se.figure(plots.titled(fig, sentence), sentence)
 se.show("09.adam_300", acc_300, "300 Adam steps at 1e-5, ID validation", slack=3)
 se.show("09.optimum", acc_best, "the exact optimum, ID validation", slack=3)
@@ -532,11 +536,11 @@ se.show("09.loss_left", 100 * loss_best / loss_300, "loss of the optimum, as a s
 
 # %%
 flow_time = TIMES[max(range(len(TIMES)), key=lambda i: flow[i][1])]  # chosen on validation
-enter("WUDI, 300 steps", wudi(taus), 1.0)
-enter("WUDI, lr 1e-4", wudi(taus, lr=1e-4), 1.0)
+enter("WUDI, 300 steps", by_adam[300], 1.0)
+enter("WUDI, lr 1e-4", by_larger_steps[300], 1.0)
 enter("WUDI, best time of the flow", wudi_flow(taus, time=flow_time), 1.0)
+enter("WUDI, the same, every matrix", wudi_flow(taus, time=flow_time, scope="matrices"), 1.0)
 enter("WUDI, the optimum", wudi_flow(taus), 1.0)
-enter("WUDI, every matrix", wudi(taus, scope="matrices"), 1.0)
 
 # %% [markdown]
 # "every matrix" is FusionBench's scope: also embeddings, and the mean for everything else. The authors leave all of
@@ -588,6 +592,7 @@ def shuffled(t):
     }
 
 
+# %%
 images = suite.images(tasks[0], "val", 50)[0]
 same = suite.encode(shuffled(theta_0), images) - suite.encode(theta_0, images)
 print("the shuffled base computes the same:", bool(same.abs().max() < 0.01))
