@@ -32,6 +32,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "c = c.where(c > 1e-12 * c[-1:], 1.0)  # directions that no expert has: there D Q is 0",
         "1.0 -> 2.0",
     ): "0 divided by any number but 0",
+    (
+        "merges/wudi.py",
+        "weight = tau.square().sum(dim=(1, 2)).reciprocal().nan_to_num(posinf=0)  # 1 / ||tau_n||_F^2, or 0",
+        "0 -> 1",
+    ): "the weight of an expert of zeros: 0 times any number",
 }
 
 SWAPS = {
