@@ -95,7 +95,8 @@ def bands_block() -> str:
     lines = ["| what | band | measured | |", "|---|---|---|---|"]
     for band in doctor.recorded_bands() or []:
         verdict = ("missed" if doctor.is_target(band) else "outside") if doctor.outside(band) else "inside"
-        lines.append(f"| {band['name']} | {band['low']:.3g} to {band['high']:.3g} | {band['value']:.2f} | {verdict} |")
+        name = band["name"].replace("|", "\\|")  # a bar would end the cell
+        lines.append(f"| {name} | {band['low']:.3g} to {band['high']:.3g} | {band['value']:.2f} | {verdict} |")
     return "\n".join([*lines, ""])
 
 

@@ -134,7 +134,8 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
     points = {name: (row["id_avg"], row["ood_avg"]) for name, row in validated.items()}
     front = [list(points)[i] for i in pareto_front(list(points.values()))]
 
-    figure, axis = plt.subplots(figsize=(8, 5.5))
+    crowded = len(points) > 10  # then only the front is named in the picture, and a legend names the rest
+    figure, axis = plt.subplots(figsize=(10.5 if crowded else 8, 5.5), layout="constrained")
     labels = []
     for i, (name, (x, y)) in enumerate(points.items()):
         marker = MARKERS[(i + i // len(MARKERS)) % len(MARKERS)]  # colour and marker together repeat after 100
@@ -142,9 +143,10 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
         x_paper, y_paper = published[name]["id_avg"], published[name]["ood_avg"]
         axis.plot([x_paper, x], [y_paper, y], linestyle="-", linewidth=0.8, color=look["color"], marker="")
         axis.plot(x_paper, y_paper, linestyle="", markerfacecolor="white", **look)
-        axis.plot(x, y, linestyle="", **look)
-        labels.append((x, y, name, "bold" if name in front else "normal"))
-    for kind, name, marker in [("zero_shot", "zero-shot", "x"), ("experts", "experts (one a task)", "+")]:
+        axis.plot(x, y, linestyle="", label=name, **look)
+        if name in front or not crowded:
+            labels.append((x, y, name, "bold" if name in front else "normal"))
+    for kind, name, marker in [("zero_shot", "zero-shot", "x"), ("experts", "experts", "+")]:
         x, y = record["reference"][kind]["id_avg"], record["reference"][kind]["ood_avg"]
         axis.plot(x, y, marker=marker, color="black", markersize=9, linestyle="")
         labels.append((x, y, name, "normal"))
@@ -152,6 +154,8 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
     axis.plot(*zip(*stairs, strict=True), drawstyle="steps-pre", color="0.3", linestyle=":", marker="", zorder=0)
     axis.set(xlabel="ID average (%)", ylabel="OOD average (%)")
     axis.margins(0.15, 0.1)
+    if crowded:
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7.5)
     _label(axis, labels)
 
     best = max(validated.values(), key=lambda row: row["h"])
