@@ -37,6 +37,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "weight = tau.square().sum(dim=(1, 2)).reciprocal().nan_to_num(posinf=0)  # 1 / ||tau_n||_F^2, or 0",
         "0 -> 1",
     ): "the weight of an expert of zeros: 0 times any number",
+    (
+        "transforms/free_fr.py",
+        "loudness = tau.abs().mean(dim=(1, 2), keepdim=True)  # (N, 1, 1)",
+        ".mean -> .sum",
+    ): "only ratios between experts count, and all have the same size",
+    (
+        "transforms/free_fr.py",
+        "tau = tau * (loudness.max() / loudness).nan_to_num(posinf=0)",
+        "0 -> 1",
+    ): "the factor of an expert of zeros: 0 times any number",
 }
 
 SWAPS = {

@@ -433,6 +433,12 @@ def test_the_share_removed_depends_on_the_shape_in_indices_only():
     assert high_pass((96, 24)).mT.equal(high_pass((24, 96)))
 
 
+def test_the_authors_radius_metric_scope_and_alignment_are_the_default():
+    taus = experts(2, shapes=SHAPES | {BLOCK: (24, 8)})
+    written_out = free_fr(taus, radius=0.7, metric="indices", align=True, scope="blocks")
+    torch.testing.assert_close(free_fr(taus), written_out, rtol=0, atol=0)
+
+
 def test_a_wide_filter_keeps_everything_and_the_mean_goes_first():
     taus = experts(1, shapes={BLOCK: (8, 6)})
     torch.testing.assert_close(free_fr(taus, radius=math.sqrt(0.5) + 1e-3, metric="frequency"), taus)
