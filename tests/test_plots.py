@@ -58,7 +58,7 @@ def test_scatter_draws_every_row_and_says_which_are_on_the_front():
         "On tiny, 2 of 3 methods are on the Pareto front (Wide, Home); the best H is 66.7, by Wide at lam = 0.42."
     )
     names = [text.get_text() for text in axis.texts]
-    assert sorted(names) == ["Home", "Low", "Wide", "experts (one a task)", "zero-shot"]
+    assert sorted(names) == ["Home", "Low", "Wide", "experts", "zero-shot"]
     bold = {text.get_text() for text in axis.texts if text.get_fontweight() == "bold"}
     assert bold == {"Wide", "Home"}
     assert sentence.split(";")[0] in figure.get_suptitle().replace("\n", " ")
