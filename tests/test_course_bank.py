@@ -13,7 +13,6 @@ def test_reference_passes_stub_is_todo_and_every_mistake_gets_its_own_hint(exerc
     row = audit_one(exercise)
     assert row.problems == []
     assert row.caught == len(exercise.mistakes) >= 4
-    assert row.seconds < 10
 
 
 @pytest.mark.parametrize("number", bank.numbers())

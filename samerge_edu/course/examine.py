@@ -7,6 +7,7 @@ with the learner on most other cases, is the likely mistake, and its hint is giv
 
 import contextlib
 import copy
+import functools
 import linecache
 import random
 import traceback
@@ -118,13 +119,18 @@ def try_laws(
 def likely_mistake(exercise: Exercise, trials: list[Trial], failing: int) -> tuple[str | None, str]:
     """(key, hint) of the mistake in the bank that answers as the learner did, or (None, "")."""
     best, most = (None, ""), 0
-    for mistake in exercise.mistakes:
-        theirs = try_laws(exercise, mistake.function)
+    for mistake, theirs in zip(exercise.mistakes, trials_of_mistakes(exercise), strict=True):
         if alike(theirs[failing], trials[failing]):
             agreeing = sum(alike(a, b) for a, b in zip(theirs, trials, strict=True))
             if agreeing > most:
                 best, most = (mistake.key, mistake.hint), agreeing
     return best
+
+
+@functools.cache
+def trials_of_mistakes(exercise: Exercise) -> list[list[Trial]]:
+    """How each mistake of the bank answers the laws: always the same, so it is worked out once."""
+    return [try_laws(exercise, mistake.function) for mistake in exercise.mistakes]
 
 
 def alike(a: Trial, b: Trial) -> bool:

@@ -40,7 +40,7 @@ class Mistake(NamedTuple):
     hint: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Exercise:
     """One exercise. `hints` go from cheap to dear; `difficulty` and `importance` from 1 to 5.
 

@@ -9,6 +9,7 @@ on: such a thread is left behind.
 
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import io
 import json
@@ -79,6 +80,7 @@ def _in_a_child(job: Job, seconds: float, megabytes: int) -> dict:
 def _answer(job: Job, write_end: int, megabytes: int) -> None:
     """The child's whole life: limits, job, one line of JSON for each step, exit."""
     try:
+        faulthandler.disable()  # a crash is told in one line by the parent
         gc.freeze()  # nothing of the kernel's (sockets, files) may be finalised here
         torch.set_num_threads(1)  # torch's thread pool does not survive a fork: with two threads it hangs
         printed = io.StringIO()
