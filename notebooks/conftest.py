@@ -68,3 +68,6 @@ def pytest_sessionfinish(session, exitstatus):
     if messages := not_really_run(session.config.rootpath):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print("\n\nNot really run:\n  " + "\n  ".join(messages))
+
+
+collect_ignore = ["src"]  # lessons in percent format: the notebooks are built from them
