@@ -6,8 +6,8 @@ must touch, and how far the run is from the time that this machine needs to move
 """
 
 import argparse
-import resource
 import tempfile
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -122,28 +122,31 @@ def main() -> None:
 
 
 def resident() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * resource.getpagesize()
+    """Bytes of memory of our own, without the pages of files that are mapped (Linux)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
 
 class Peak:
-    """The largest resident memory while the block runs (Linux), or the allocator's on a GPU."""
+    """The largest `resident()` while the block runs, looked at 20 times a second; on a GPU its allocator's too."""
 
     def __init__(self, device: torch.device):
-        self.device, self.bytes = device, 0
+        self.device, self.bytes, self.over = device, 0, threading.Event()
+
+    def watch(self) -> None:
+        while not self.over.wait(0.05):
+            self.bytes = max(self.bytes, resident())
 
     def __enter__(self):
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        else:
-            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak so far
+        threading.Thread(target=self.watch, daemon=True).start()
         return self
 
     def __exit__(self, *_):
+        self.over.set()
         if self.device.type == "cuda":
-            self.bytes = resident() + torch.cuda.max_memory_allocated()
-        else:
-            status = Path("/proc/self/status").read_text(encoding="utf-8")
-            self.bytes = int(status.split("VmHWM:")[1].split()[0]) * 1024
+            self.bytes += torch.cuda.max_memory_allocated()
 
 
 if __name__ == "__main__":
