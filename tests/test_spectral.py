@@ -508,7 +508,7 @@ def test_free_fr_names_what_is_wrong(arguments, message):
 def test_free_fr_names_nan_empty_lists_and_models_without_blocks():
     taus = experts(2, shapes={BLOCK: (12, 6)})
     with pytest.raises(ValueError, match="scope 'blocks': got keys like 'w', expected some that end in"):
-        free_fr(experts(2, shapes={"w": (12, 6)}))
+        free_fr(experts(2, shapes={"w": (12, 6), "b": (6,)}))
     with pytest.raises(ValueError, match="got 0 task vectors"):
         free_fr([])
     taus[0][BLOCK][1, 1] = torch.inf

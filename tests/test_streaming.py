@@ -23,9 +23,10 @@ from samerge_edu.merges.iso import iso_c
 from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.merges.ties import ties
 from samerge_edu.methods import METHODS
-from samerge_edu.params import LazyParams, add, load_params, save_params, task_vectors
+from samerge_edu.params import LazyParams, add, load_params, pipe, save_params, task_vectors
 from samerge_edu.streaming import merge_to_file, write_safetensors
 from samerge_edu.suites.vit_b_32 import load_vit_b_32, merge_suite
+from samerge_edu.transforms.trim import trim
 
 
 @pytest.fixture
@@ -52,7 +53,17 @@ def in_memory(models, merge, lam=0.4):
     return add(base, merge(task_vectors(base, experts)), lam)
 
 
-@pytest.mark.parametrize("merge", [average, task_arithmetic, partial(ties, density=0.3, scope="tensor")])
+@pytest.mark.parametrize(
+    "merge",
+    [
+        average,
+        task_arithmetic,
+        partial(ties, density=0.3, scope="tensor"),
+        pipe(partial(trim, density=0.3, scope="tensor"), task_arithmetic),
+        METHODS["DARE"].recipe(None),
+    ],
+    ids=["average", "task arithmetic", "TIES of each tensor", "trim of each tensor", "DARE"],
+)
 def test_tensor_by_tensor_gives_what_it_gives_in_memory(models, tmp_path, merge):
     out = merged(models, merge, tmp_path / "out.safetensors")
     expected = in_memory(models, merge)
@@ -82,21 +93,7 @@ def test_spectral_methods_stream(tmp_path):
     assert all(torch.equal(out[k], expected[k]) for k in expected)
 
 
-REFUSE_ONE_TENSOR = pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="wudi.py and free_fr.py refuse a single tensor that is no block's: once they do not, remove this mark",
-)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[REFUSE_ONE_TENSOR] if name.startswith(("WUDI", "FR")) else [])
-        for name, method in METHODS.items()
-        if method.per_tensor
-    ],
-)
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.per_tensor])
 def test_rows_marked_per_tensor_do_treat_each_tensor_on_its_own(name):
     """The same result from all tensors at once as from one at a time, on a tower's names and shapes."""
     g = torch.Generator().manual_seed(3)

@@ -211,7 +211,7 @@ class TestBothSolvers:
         with pytest.raises(ValueError, match="scope: got 'linear', expected 'blocks' or 'matrices'"):
             merge(taus, scope="linear")
         with pytest.raises(ValueError, match=r"scope 'blocks': got keys like 'fc\.weight', expected some that end in"):
-            merge(experts(2, shapes={"fc.weight": (3, 2)}))
+            merge(experts(2, shapes={"fc.weight": (3, 2), "fc.bias": (3,)}))
         with pytest.raises(ValueError, match="got 0 task vectors"):
             merge([])
         taus[1]["visual.proj"][0, 0] = torch.nan

@@ -33,7 +33,7 @@ def wudi(taus: Sequence[Params], *, steps: int = 300, lr: float = 1e-5, scope: S
             pre-trained (0 in tau_m). "matrices", FusionBench: every 2-D tensor, the others are the plain mean.
     Returns tau_m in the task vectors' dtype, computed in at least float32; theta_0 + tau_m, lam = 1.
     Raises ValueError for an empty list, for keys, shapes or dtypes that differ, for NaN or infinity, for
-    steps < 0, lr <= 0, and for scope "blocks" when no tensor's name ends as in `matrices.BLOCK_WEIGHTS`.
+    steps < 0, lr <= 0, and for scope "blocks" when none of several tensors' names ends as in `matrices.BLOCK_WEIGHTS`.
     Limits: one expert returns as it came (on its scope). A task vector of zeros has no say. "matrices" takes the
     last dimension for the inputs, which is wrong for a matrix used as x @ W, such as open_clip's `visual.proj`.
     Differs from the authors' `coef.py`, which divides by the norm, not its square; the paper and FusionBench
@@ -107,7 +107,8 @@ def _each_matrix(taus: Sequence[Params], merge: Callable[[Tensor], Tensor], scop
     shapes = structure(taus[0])
     if scope not in ("blocks", "matrices"):
         raise ValueError(f"scope: got {scope!r}, expected 'blocks' or 'matrices'")
-    if scope == "blocks" and not any(block_weight(key, taus[0][key]) for key in shapes):
+    # one tensor alone is one of a streamed model: it need not be a block's
+    if scope == "blocks" and len(shapes) > 1 and not any(block_weight(key, taus[0][key]) for key in shapes):
         first = next(iter(shapes))
         raise ValueError(f"scope 'blocks': got keys like '{first}', expected some that end in {BLOCK_WEIGHTS}")
     tau_m = {}

@@ -59,8 +59,8 @@ def free_fr(
         scope: "blocks", the authors': the linear weights of the transformer blocks, all else is set to 0 (stays
             pre-trained). "matrices": every 2-D tensor, all else is passed through.
     Returns N filtered task vectors, in their dtype. Merged by their sum at lam = 0.7 they are FR-Merging.
-    Raises ValueError for a radius that is not positive, an unknown metric or scope, scope "blocks" without
-    any key that ends as in `matrices.BLOCK_WEIGHTS`, for an empty list, and for keys, shapes, dtypes that differ, NaN.
+    Raises ValueError for a radius that is not positive, an unknown metric or scope, scope "blocks" with several
+    keys of which none ends as in `matrices.BLOCK_WEIGHTS`, an empty list, keys, shapes, dtypes that differ, NaN.
     Limits: a constant matrix is all low frequency and becomes 0; so does a 1 x 1 matrix.
     Differs from the authors' code, which (a) keeps frequencies at a distance of exactly min(H, W) // 10 twice,
     (b) centres the disc half an entry off on odd sides, (c) adds the first expert's biases, unscaled by the others.
@@ -79,7 +79,8 @@ def free_fr(
         raise ValueError(f"metric: got {metric!r}, expected 'indices' or 'frequency'")
     if scope not in ("blocks", "matrices"):
         raise ValueError(f"scope: got {scope!r}, expected 'blocks' or 'matrices'")
-    if scope == "blocks" and not any(block_weight(key, taus[0][key]) for key in shapes):
+    # one tensor alone is one of a streamed model: it need not be a block's
+    if scope == "blocks" and len(shapes) > 1 and not any(block_weight(key, taus[0][key]) for key in shapes):
         first = next(iter(shapes))
         raise ValueError(f"scope 'blocks': got keys like '{first}', expected some that end in {BLOCK_WEIGHTS}")
     taus_hat = [{} for _ in taus]
