@@ -505,6 +505,10 @@ def test_free_fr_names_what_is_wrong(arguments, message):
         free_fr(experts(2, shapes={BLOCK: (12, 6)}), **arguments)
 
 
+def test_free_fr_takes_one_tensor_of_a_streamed_model_that_lies_outside_the_blocks():
+    assert not any(tau["w"].any() for tau in free_fr(experts(2, shapes={"w": (12, 6)})))
+
+
 def test_free_fr_names_nan_empty_lists_and_models_without_blocks():
     taus = experts(2, shapes={BLOCK: (12, 6)})
     with pytest.raises(ValueError, match="scope 'blocks': got keys like 'w', expected some that end in"):

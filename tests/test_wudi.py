@@ -206,6 +206,9 @@ class TestBothSolvers:
         assert merged.shape == shape
         assert merged.isfinite().all()
 
+    def test_one_tensor_of_a_streamed_model_may_lie_outside_the_blocks(self, merge):
+        assert not merge(experts(2, shapes={"fc.weight": (3, 2)}))["fc.weight"].any()
+
     def test_what_is_wrong_is_named(self, merge):
         taus = experts(2)
         with pytest.raises(ValueError, match="scope: got 'linear', expected 'blocks' or 'matrices'"):

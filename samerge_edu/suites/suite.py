@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -102,9 +103,11 @@ def suite_names() -> list[str]:
 
 
 def _loaders() -> dict[str, Callable[..., Suite]]:
+    from .manifest import SUITES
     from .pocket.suite import load_pocket, load_pocket_lora, load_pocket_pair
     from .vit_b_32 import load_vit_b_32
 
+    published = {name: partial(load_vit_b_32, model=model, lora=lora) for name, (model, lora) in SUITES.items()}
     return {
         "pocket": load_pocket,
         "pocket-lora": lambda **options: load_pocket_lora(r=16, **options),
@@ -112,8 +115,5 @@ def _loaders() -> dict[str, Callable[..., Suite]]:
         "pocket-weak": lambda **options: load_pocket_pair("weak", **options),
         "pocket-similar": lambda **options: load_pocket_pair("similar", **options),
         "pocket-other": lambda **options: load_pocket_pair("other", **options),
-        "vit-b-32": load_vit_b_32,
-        "vit-b-32-lora": lambda **options: load_vit_b_32(lora=True, **options),
-        "vit-b-16": lambda **options: load_vit_b_32(model="ViT-B-16", **options),
-        "vit-l-14": lambda **options: load_vit_b_32(model="ViT-L-14", **options),
+        **published,
     }
