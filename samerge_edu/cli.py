@@ -1,4 +1,4 @@
-"""The command line: samerge-edu doctor | leaderboard | ablate | lab | notebooks | course.
+"""The command line: samerge-edu doctor | leaderboard | ablate | prefetch | merge | lab | notebooks | course.
 
 Commands import what they need when they run, so that `--help` and a mistyped option answer at once. A mistake of
 the caller ends with one line on stderr and exit code 2, before any work.
@@ -28,10 +28,10 @@ SuiteName = Annotated[str, typer.Option("--suite", help="Base, experts and tasks
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a complaint about input or files into one line on stderr and exit code 2."""
+    """Turn a complaint about input, files or memory into one line on stderr and exit code 2."""
     try:
         yield
-    except (ValueError, OSError) as e:
+    except (ValueError, OSError, MemoryError) as e:
         typer.echo(f"samerge-edu: {' '.join(str(e).split())}", err=True)
         raise typer.Exit(2) from None
 
@@ -96,16 +96,92 @@ def chosen_methods(names: str) -> dict:
     return {name: method for name, method in METHODS.items() if not wanted or name.lower() in wanted}
 
 
-def loaded_suite(name: str, device: str = "cpu"):
-    """`load_suite`, after a look at the device."""
+def loaded_suite(name: str, device: str = "cpu", tasks: str = ""):
+    """`load_suite`, after a look at the device and at whether the suite has tasks to choose from."""
     import torch
 
     from .suites import load_suite
+    from .suites.manifest import SUITES
 
+    if tasks and name not in SUITES:
+        raise ValueError(f"--tasks: the experts of '{name}' are fixed; a choice have {', '.join(SUITES)}")
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     if device not in devices:
         raise ValueError(f"unknown device '{device}'; here there are: {', '.join(devices)}")
-    return load_suite(name, device=device)
+    return load_suite(name, device=device, **({"tasks": tasks} if tasks else {}))
+
+
+# ---------------------------------------------------------------------------- published experts
+
+Tasks = Annotated[
+    str, typer.Option(help="Names with commas, or 8, 14, 20 for the literature's lists; four small ones if left out.")
+]
+
+
+@app.command()
+def prefetch(
+    suite: Annotated[str, typer.Option(help="Which experts: vit-b-32-lora is the smallest.")] = "vit-b-32-lora",
+    tasks: Tasks = "",
+    images: Annotated[bool, typer.Option("--images", help="The tasks' test images, too.")] = False,
+    to: Annotated[Path | None, typer.Option(help="Also copy all files there, for machines without a network.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print sizes and licences, fetch nothing.")] = False,
+) -> None:
+    """Print what a suite's experts weigh, then download and check them; a second call only checks.
+
+    Afterwards the suite works without a network here, and elsewhere with SAMERGE_ASSETS=DIR of `--to DIR`.
+    """
+    with one_line_errors():
+        from .suites.manifest import WORKSHOP
+        from .suites.vit_b_32 import prefetch_suite
+
+        prefetch_suite(suite, tasks or WORKSHOP, images=images, dry_run=dry_run, to=to, say=typer.echo)
+
+
+@app.command()
+def merge(
+    method: Annotated[str, typer.Option(help="One row of the leaderboard.")],
+    out: Annotated[Path, typer.Option(help="The safetensors file to write, best in a folder of its own.")],
+    suite: SuiteName = "pocket",
+    tasks: Tasks = "",
+    lam: Annotated[float | None, typer.Option(help="Scale of the merged update; the paper's if left out.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Merge a suite's experts into one file, tensor by tensor where the method allows.
+
+    Prints how much memory that takes, and refuses what would not fit before any expert is read. The file holds the
+    recipe and the hashes of its inputs; that of a published suite is a whole CLIP, which open_clip loads.
+    """
+    with one_line_errors():
+        from tqdm import tqdm
+
+        from .forecast import forecast
+        from .leaderboard import check_writable
+        from .suites.vit_b_32 import merge_suite
+
+        name, row = chosen_method(method)
+        check_writable([out])
+        loaded = loaded_suite(suite, device, tasks)
+        typer.echo(f"{name} of {', '.join(loaded.experts)} ({loaded.family})")
+        typer.echo(forecast([loaded.theta_0, *loaded.experts.values()], row.per_tensor, loaded.device))
+        lam = row.lam if lam is None else lam
+        with tqdm(total=len(loaded.theta_0), leave=False, delay=1, unit="tensor") as bar:
+            merge_suite(
+                loaded,
+                row.recipe(loaded),
+                out,
+                lam=lam,
+                per_tensor=row.per_tensor,
+                recipe=name,
+                progress=lambda key: bar.update(),
+            )
+        typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, lam = {lam:g}")
+
+
+def chosen_method(name: str) -> tuple:
+    """(name, row) of METHODS, one exactly; case does not matter."""
+    if len(found := chosen_methods(name)) != 1:
+        raise ValueError(f"--method: got '{name}', expected one of {', '.join(chosen_methods(''))}")
+    return next(iter(found.items()))
 
 
 # ---------------------------------------------------------------------------- doctor

@@ -56,10 +56,8 @@ def merge_to_file(
     keep, out = {} if keep is None else keep, Path(out)
     taus = lazy_task_vectors(theta_0, thetas)
     plan = forecast([theta_0, *thetas], per_tensor, device)
-    smallest = min(plan.needs.values())
-    check_fits(
-        smallest, f"{recipe} of {len(thetas)} experts", device, "" if per_tensor else "it ranks all entries at once"
-    )
+    advice = "" if per_tensor else "the method looks at all tensors at once"
+    check_fits(min(plan.needs.values()), f"merging {len(thetas)} experts", device, advice)
     if not math.isfinite(lam):
         raise ValueError(f"lam: got {lam}, expected a finite number")
 

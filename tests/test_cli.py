@@ -246,7 +246,7 @@ def test_help_lists_the_commands_and_loads_no_torch():
         "print(CliRunner().invoke(app, ['--help']).output); print('torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for command in ("leaderboard", "doctor", "notebooks", "lab", "course"):
+    for command in ("leaderboard", "doctor", "prefetch", "merge", "notebooks", "lab", "course"):
         assert command in out
     assert out.strip().endswith("False")
 

@@ -233,8 +233,8 @@ def test_the_forecast_counts_and_the_plan_is_the_first_that_fits(monkeypatch):
 def test_what_cannot_fit_is_refused_before_anything_is_read(models, tmp_path, monkeypatch):
     monkeypatch.setattr(forecast_module, "free_memory", lambda device: 100)
     monkeypatch.setattr(LazyParams, "__getitem__", lambda self, k: pytest.fail("a tensor was read"))
-    for per_tensor, why in [(True, ""), (False, "; it ranks all entries at once")]:
-        with pytest.raises(MemoryError, match=rf"a test of 3 experts needs .* GiB, cpu has 0.00 GiB free .*{why}$"):
+    for per_tensor, why in [(True, ""), (False, "; the method looks at all tensors at once")]:
+        with pytest.raises(MemoryError, match=rf"merging 3 experts needs .* GiB, cpu has 0.00 GiB free .*{why}$"):
             merged(models, average, tmp_path / "out.safetensors", per_tensor=per_tensor)
     check_fits(80, "just fits")
     with pytest.raises(MemoryError, match="81 images needs"):

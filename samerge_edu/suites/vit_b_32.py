@@ -78,7 +78,7 @@ def suite_tasks(tasks: Sequence[str] | str | int = WORKSHOP, ood: Sequence[str] 
     lists = {"8": TA8, "14": TALL14, "20": TALL20}
     if isinstance(tasks, int) and str(tasks) not in lists:
         raise ValueError(f"tasks: got {tasks}, expected 8, 14, 20 or names")
-    names = lists.get(str(tasks)) or tuple(tasks.split(",") if isinstance(tasks, str) else tasks)
+    names = lists.get(str(tasks)) or tuple(t.strip() for t in (tasks.split(",") if isinstance(tasks, str) else tasks))
     if unknown := [t for t in (*names, *ood) if t not in TALL20]:
         raise ValueError(f"task: got '{unknown[0]}', expected one of {', '.join(TALL20)}")
     captions = json.loads(_CAPTIONS.read_text(encoding="utf-8"))
@@ -307,8 +307,12 @@ def merge_suite(
     For a published suite the file is a whole CLIP, and an `open_clip_config.json` is written beside it, so that the
     folder loads in open_clip as `create_model_and_transforms("local-dir:FOLDER")`, with the right activation and
     preprocessing. For transformers: `clip.to_hf(clip.image_tower(load_params(file)))`. Of pocket it is the tower alone.
+    Raises ValueError for a folder whose configuration is another model's, and as `streaming.merge_to_file`.
     """
     out, published = Path(out), isinstance(suite, PublishedSuite)
+    beside = out.with_name("open_clip_config.json")
+    if published and beside.exists() and json.loads(beside.read_text(encoding="utf-8")) != suite.config:
+        raise ValueError(f"{beside} is another model's: choose a folder of its own for {out.name}")
     merged = {f"visual.{k}" for k in suite.theta_0}  # with the prefix: both towers have a "positional_embedding"
     keep = Renamed(suite.whole, {k: (k,) for k in suite.whole if k not in merged}) if published else None
     merge_to_file(
@@ -326,5 +330,5 @@ def merge_suite(
     )
     if published:
         config = json.dumps(suite.config, indent=2) + "\n"
-        replace_file(out.with_name("open_clip_config.json"), lambda part: part.write_text(config, encoding="utf-8"))
+        replace_file(beside, lambda part: part.write_text(config, encoding="utf-8"))
     return out

@@ -1,0 +1,152 @@
+"""samerge-edu prefetch and merge as a person would run them: on pocket, and on the tiny suite behind a local hub."""
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from hub_server import HubServer
+from tiny_hub import tiny_hub_folder
+from typer.testing import CliRunner
+
+from samerge_edu import cli
+from samerge_edu import forecast as forecast_module
+from samerge_edu.methods import METHODS
+from samerge_edu.params import LazyParams, add, load_params, task_vectors
+from samerge_edu.suites import load_suite
+from samerge_edu.suites.manifest import WORKSHOP
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    for variable in ("SAMERGE_ASSETS", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    with HubServer(tiny_hub_folder()) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
+
+
+def refused(result) -> str:
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("samerge-edu: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+# ---------------------------------------------------------------------------- prefetch
+
+
+def test_prefetch_prints_then_fetches_then_needs_no_network(run, hub, tmp_path, monkeypatch):
+    dry = run("prefetch", "--suite", "vit-tiny-lora", "--images", "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    assert dry.stdout.count("to fetch  samerge-edu/tiny-clip") == 2 + 2 * len(WORKSHOP)
+    assert [line.split()[3] for line in dry.stdout.splitlines() if " images " in line] == [f"{t}," for t in WORKSHOP]
+    assert not list(tmp_path.rglob("*.bin"))
+    done = run("prefetch", "--suite", "vit-tiny-lora", "--tasks", "mnist, svhn", "--images", "--to", "stick")
+    assert done.exit_code == 0, done.output
+    assert "6 files are here and checked" in done.stdout
+    assert len(list((tmp_path / "stick").rglob("*.parquet"))) == 2
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    again = run("prefetch", "--suite", "vit-tiny-lora", "--tasks", "mnist,svhn")
+    assert "to fetch " not in again.stdout.replace("to fetch in all", "")
+    assert again.exit_code == 0
+    missing = run("prefetch", "--suite", "vit-tiny", "--tasks", "mnist")  # its full expert was not fetched
+    assert "tiny-clip_mnist/config.json is not on this machine" in refused(missing)
+
+
+def test_prefetch_names_what_exists(run, hub):
+    assert "suite: got 'pocket', expected one of vit-b-32, " in refused(run("prefetch", "--suite", "pocket"))
+    mistyped = run("prefetch", "--suite", "vit-tiny", "--tasks", "mnits")
+    assert "task: got 'mnits', expected one of sun397, " in refused(mistyped)
+
+
+# ---------------------------------------------------------------------------- merge
+
+
+def images_like(suite) -> torch.Tensor:
+    return torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def features(suite, theta) -> torch.Tensor:
+    return suite.encode(theta, images_like(suite))
+
+
+@pytest.mark.parametrize("method", ["Task Arithmetic", "SA-Merging"])
+def test_a_published_suite_becomes_a_clip_that_open_clip_loads(run, hub, tmp_path, monkeypatch, method):
+    monkeypatch.setattr("samerge_edu.suites.suite._has_bfloat16_units", lambda device: False)  # compare in float32
+    (tmp_path / "merged").mkdir()
+    result = run("merge", "--suite", "vit-tiny", "--method", method.lower(), "--out", "merged/it.safetensors",
+                 "--tasks", "mnist,eurosat")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    first, *needs, _free, plan, last = result.stdout.splitlines()
+    assert first == f"{method} of mnist, eurosat (tiny: made by tests/tiny_hub.py)"
+    assert len(needs) == (3 if METHODS[method].per_tensor else 2)
+    assert plan == "plan: everything in memory"
+    assert last.endswith(f"lam = {METHODS[method].lam:g}")
+    model, _, _ = open_clip.create_model_and_transforms("local-dir:merged")
+    suite = load_suite("vit-tiny", tasks=("mnist", "eurosat"))
+    tau_m = METHODS[method].recipe(suite)(task_vectors(suite.theta_0, list(suite.experts.values())))
+    expected = features(suite, add(suite.theta_0, tau_m, METHODS[method].lam))
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval().encode_image(images_like(suite), normalize=True), expected)
+    about = LazyParams(tmp_path / "merged/it.safetensors").metadata
+    assert about["recipe"].startswith(f"{method} on vit-tiny: mnist, eurosat")
+    assert len(json.loads(about["inputs"])) == 3
+
+
+def test_pocket_becomes_an_image_tower_that_open_clip_takes(run, tmp_path):
+    result = run("merge", "--suite", "pocket-similar", "--method", "TSV-M", "--lam", "0.7", "--out", "it.safetensors")
+    assert result.exit_code == 0, result.output
+    suite = load_suite("pocket-similar")
+    tau_m = METHODS["TSV-M"].recipe(suite)(task_vectors(suite.theta_0, list(suite.experts.values())))
+    expected = add(suite.theta_0, tau_m, 0.7)
+    merged = load_params(tmp_path / "it.safetensors")
+    assert merged.keys() == expected.keys()
+    torch.testing.assert_close(merged, dict(expected))
+    suite.visual.load_state_dict(merged, strict=True)  # open_clip's own VisionTransformer
+    assert isinstance(suite.visual, open_clip.transformer.VisionTransformer)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--method", "Magic"], f"unknown method 'magic'; there are: {', '.join(METHODS)}"),
+        (["--method", "TIES,TSV-M"], "--method: got 'TIES,TSV-M', expected one of Average, "),
+        (["--method", ""], "--method: got '', expected one of Average, "),
+        (["--out", "no/such/it.safetensors"], "there is no folder no/such"),
+        (["--suite", "purse"], "suite: got 'purse', expected one of pocket, "),
+        (["--tasks", "mnist"], "--tasks: the experts of 'pocket' are fixed; a choice have vit-b-32, "),
+        (["--device", "abacus"], "unknown device 'abacus'"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_no_file(run, tmp_path, words, reason):
+    result = run("merge", "--method", "TIES", "--out", "it.safetensors", *words)
+    assert reason in refused(result)
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_is_forecast_and_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(forecast_module, "free_memory", lambda device: 10**6)
+    result = run("merge", "--method", "TIES", "--out", "it.safetensors")
+    assert "plan: does not fit" in result.stdout
+    assert "merging 8 experts needs 0.06 GiB, cpu has 0.00 GiB free" in refused(result)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_models_do_not_share_a_folder(run, hub, tmp_path):
+    (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {}}', encoding="utf-8")
+    words = ["merge", "--suite", "vit-tiny", "--method", "Average", "--out", "it.safetensors", "--tasks", "mnist"]
+    assert "open_clip_config.json is another model's: choose a folder of its own" in refused(run(*words))
+    assert not Path("it.safetensors").exists()
+    (tmp_path / "open_clip_config.json").unlink()
+    assert run(*words).exit_code == 0
+    assert run(*words).exit_code == 0  # its own, again
