@@ -3,9 +3,7 @@
 import importlib.metadata
 import json
 import math
-import os
 import platform
-import re
 import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -15,6 +13,7 @@ from statistics import mean
 import torch
 
 from .evaluate import choose_lam, id_average, scores
+from .forecast import free_memory
 from .masks import keep_count, topk_mask
 from .merges.average import average
 from .merges.task_arithmetic import task_arithmetic
@@ -41,23 +40,11 @@ def machine() -> dict[str, str]:
         device = f"cuda: {torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
     else:
         device = f"cpu: {torch.get_num_threads()} threads"
-    free_ram = free_memory()
     return found | {
         "device": device,
-        "memory": "unknown" if free_ram is None else f"{free_ram:.1f} GiB free",
+        "memory": f"{free_memory() / 2**30:.1f} GiB free",
         "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB free here",
     }
-
-
-def free_memory() -> float | None:
-    """Main memory that a new program could use, in GiB; None where the system does not say."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        return int(re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"))[1]) / 2**20
-    names = getattr(os, "sysconf_names", {})
-    if "SC_AVPHYS_PAGES" in names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return None
 
 
 def missing() -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from .params import Params, structure
@@ -22,12 +23,12 @@ class Forecast:
     """What a merge needs and what there is, in bytes. `plan` is None where nothing fits."""
 
     needs: dict[str, int]
-    free: int | None
+    free: int
     device: str
     plan: str | None
 
     def __str__(self) -> str:
-        gib = "unknown" if self.free is None else f"{self.free / 2**30:.2f} GiB"
+        gib = f"{self.free / 2**30:.2f} GiB"
         lines = [f"{name:<22}{needed / 2**30:8.2f} GiB" for name, needed in self.needs.items()]
         return "\n".join([*lines, f"{'free on ' + self.device:<22}{gib:>12}", f"plan: {self.plan or 'does not fit'}"])
 
@@ -51,35 +52,27 @@ def forecast(
         held = int(4 * copies * n * d)
         needs = {"everything in memory": 4 * (n + 2) * d + held, "read as needed": 4 * (d + (n + 1) * largest) + held}
     free = free_memory(device)
-    fits = (name for name, needed in needs.items() if free is None or needed <= ROOM * free)
+    fits = (name for name, needed in needs.items() if needed <= ROOM * free)
     return Forecast(needs, free, str(device), next(fits, None))
 
 
 def check_fits(needed: int, what: str, device: str | torch.device = "cpu", advice: str = "") -> None:
     """Raise MemoryError, with the numbers, if `needed` bytes would not fit: better than being killed half-way."""
     free = free_memory(device)
-    if free is not None and needed > ROOM * free:
+    if needed > ROOM * free:
         raise MemoryError(
             f"{what} needs {needed / 2**30:.2f} GiB, {device} has {free / 2**30:.2f} GiB free "
             f"({ROOM:.0%} of it may be used){'; ' + advice if advice else ''}"
         )
 
 
-def free_memory(device: str | torch.device = "cpu") -> int | None:
-    """Bytes that can still be taken on a device: the GPU's own count, or the machine's within its container.
-
-    None where the system does not say (macOS and Windows have no way in the standard library).
-    """
+def free_memory(device: str | torch.device = "cpu") -> int:
+    """Bytes that can still be taken on a device: the GPU's own count, or the machine's within its container."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    meminfo, limit, used = (
-        Path(p) for p in ("/proc/meminfo", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
-    )
-    if not meminfo.is_file():
-        return None
-    lines = dict(line.split(":") for line in meminfo.read_text(encoding="utf-8").splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
+    free = psutil.virtual_memory().available
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if limit.is_file() and (most := limit.read_text(encoding="utf-8").strip()) != "max":
         free = min(free, int(most) - int(used.read_text(encoding="utf-8")))
     return free

@@ -1,8 +1,11 @@
 """figure and explore: a picture, its sentence, and sliders that redraw it."""
 
+import io
+
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 import pytest
 
 import samerge_edu as se
@@ -127,3 +130,14 @@ def test_pictures_of_different_sizes_are_laid_on_white():
     assert sheet[3, 0].tolist() == [255] * 4
     assert sheet[:2, :3].max() == 0
     assert sheet[4:, :3].max() == 0
+
+
+def test_a_picture_too_large_for_a_notebook_is_stored_in_256_colours():
+    noise = np.random.default_rng(0).integers(0, 256, (250, 300, 4), dtype=np.uint8)
+    noise[..., 3] = 255
+    few, many = (PIL.Image.open(io.BytesIO(figures._png(picture))) for picture in (noise[:100, :100], noise))
+    assert (few.mode, many.mode) == ("RGBA", "P")
+    assert few.size == (100, 100)
+    assert many.size == (300, 250)
+    error = np.abs(np.asarray(many.convert("RGB"), dtype=int) - noise[..., :3])
+    assert error.mean() < 25  # of 255; a random palette is off by 85

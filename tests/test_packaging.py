@@ -38,7 +38,7 @@ def test_conda_installs_the_same_packages_with_the_same_bounds():
 def test_dependencies_are_those_promised():
     assert PROJECT["dependencies"] == [
         "torch>=2.6", "torchvision", "open_clip_torch>=3", "safetensors", "numpy>=2.0", "matplotlib>=3.9",
-        "ipywidgets>=7.7", "pandas", "tqdm", "typer", "huggingface_hub",
+        "ipywidgets>=7.7", "pandas", "psutil>=5.9", "tqdm", "typer", "huggingface_hub",
     ]  # fmt: skip
     assert PROJECT["requires-python"] == ">=3.11,<3.14"
     assert PROJECT["optional-dependencies"]["lab"] == ["jupyterlab"]
@@ -48,7 +48,6 @@ def test_dependencies_are_those_promised():
 
 DECLARED = {requirement(line)[0] for line in PROJECT["dependencies"]} - {"open_clip_torch"} | {"open_clip"}
 BROUGHT = {"PIL", "IPython"}  # matplotlib needs the one, ipywidgets the other
-IN_NOTEBOOKS = {"psutil"}  # every ipykernel has it
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "samerge_edu").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
@@ -60,8 +59,6 @@ def test_the_package_imports_only_what_it_declares(path):
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             found.add(node.module.split(".")[0])
     allowed = DECLARED | BROUGHT | sys.stdlib_module_names | {"samerge_edu"}
-    if "course" in path.parts:
-        allowed |= IN_NOTEBOOKS
     assert found <= allowed, f"not declared: {found - allowed}"
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
-import psutil
 import torch
 
 from .. import REPOSITORY, TAG
+from ..forecast import free_memory
 from ..plots import style
 
 SETUP = f"""\
@@ -50,7 +50,7 @@ def start(lesson: str) -> Lab:
     """
     suite = _chosen_suite()
     device = os.environ.get("SAMERGE_DEVICE") or ("cuda" if suite != "pocket" and torch.cuda.is_available() else "cpu")
-    free = psutil.virtual_memory().available / 2**30
+    free = free_memory() / 2**30
     if free < LITTLE_MEMORY:
         warnings.warn(f"only {free:.1f} GB of memory are free: close other notebooks", stacklevel=2)
     random.seed(0)
