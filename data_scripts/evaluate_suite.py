@@ -35,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         evaluate(options)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, MemoryError) as e:
         sys.exit(f"evaluate_suite: {e}")
 
 

@@ -10,7 +10,7 @@ VENV=${VENV:-.venv-colab}
 test -x "$VENV/bin/python" || "${PYTHON:-python3}" -m venv "$VENV"
 # shellcheck disable=SC2086 - PIP_FLAGS may be several words
 "$VENV/bin/python" -m pip install --disable-pip-version-check -q ${PIP_FLAGS:-} -c data_scripts/colab.txt \
-    -e . ipython ipywidgets ipykernel traitlets psutil 'pytest>=8.2,<10' 'nbval==0.11.*'
+    -e . ipython ipywidgets ipykernel traitlets 'pytest>=8.2,<10' 'nbval==0.11.*' pyarrow
 "$VENV/bin/python" -m pip list --disable-pip-version-check 2>/dev/null |
     grep -E '^(ipython|ipywidgets|ipykernel|traitlets|matplotlib|numpy|torch|torchvision) '
 if [ $# -eq 0 ]; then set -- notebooks; fi

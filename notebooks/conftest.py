@@ -4,6 +4,7 @@
         --nbval-sanitize-with notebooks/sanitize.cfg notebooks
 """
 
+import contextlib
 import json
 import os
 import re
@@ -34,6 +35,16 @@ def pytest_collectstart(collector):
 
 def without_numbers(line: re.Match) -> str:
     return re.sub(r"-?\d+(\.\d+)?", "NUMBER", line.group())
+
+
+def pytest_collection_finish(session):
+    """Notebook 12 is about models on a hub: here a miniature of them, served from this machine (tests/tiny_hub.py)."""
+    if any(item.path.name.startswith("12_") for item in session.items):
+        from tiny_hub import serve_tiny_clip  # takes seconds: only if it is needed
+
+        served = contextlib.ExitStack()
+        os.environ |= served.enter_context(serve_tiny_clip())
+        session.config.add_cleanup(served.close)
 
 
 def pytest_runtest_logreport(report):

@@ -131,10 +131,12 @@ def prefetch(
     Afterwards the suite works without a network here, and elsewhere with SAMERGE_ASSETS=DIR of `--to DIR`.
     """
     with one_line_errors():
+        from .suites.hub import cache_folder
         from .suites.manifest import WORKSHOP
         from .suites.vit_b_32 import prefetch_suite
 
         prefetch_suite(suite, tasks or WORKSHOP, images=images, dry_run=dry_run, to=to, say=typer.echo)
+        typer.echo(f"{'would be kept' if dry_run else 'kept'} in {cache_folder()}")
 
 
 @app.command()

@@ -53,6 +53,7 @@ def test_prefetch_prints_then_fetches_then_needs_no_network(run, hub, tmp_path, 
     done = run("prefetch", "--suite", "vit-tiny-lora", "--tasks", "mnist, svhn", "--images", "--to", "stick")
     assert done.exit_code == 0, done.output
     assert "6 files are here and checked" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"kept in {tmp_path / 'cache'}"
     assert len(list((tmp_path / "stick").rglob("*.parquet"))) == 2
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     again = run("prefetch", "--suite", "vit-tiny-lora", "--tasks", "mnist,svhn")

@@ -175,7 +175,7 @@ def prefetch(
         missing_mb += 0 if path else size or asset.mb
         number = f"{size:8.1f} MB" if size is not None else f"about {asset.mb:.1f} MB"
         say(f"{number:>16}  {'here' if path else 'to fetch':8}  {_name(asset)}  [{asset.licence}]")
-    say(f"{missing_mb:13.1f} MB  to fetch in all, into {cache_folder()}")
+    say(f"{missing_mb:13.1f} MB  to fetch in all")
     if dry_run:
         return [path for path in here if path]
     if missing_mb:
