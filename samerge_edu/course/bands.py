@@ -5,7 +5,6 @@ lowest to the highest of them, widened by `slack` on both sides.
 """
 
 import json
-import math
 import os
 import platform
 from pathlib import Path
@@ -35,7 +34,7 @@ def show(
         print(f"{what} = {amount} (no band recorded for {key})")
         return
     low, high = min(recorded) - slack, max(recorded) + slack
-    inside = math.isfinite(value) and low <= value <= high
+    inside = low <= value <= high  # NaN is not
     band = f"expected {low:.{digits}f} to {high:.{digits}f}"
     print(f"{what} = {amount} ({band}: {'inside' if inside else 'OUTSIDE'})")
     if not inside:
