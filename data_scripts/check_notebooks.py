@@ -9,6 +9,7 @@ Used by the pre-commit hook and by tests/test_notebooks_hygiene.py.
 import json
 import re
 import sys
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +27,7 @@ ABSOLUTE_PATH = re.compile(
 )
 SHELL_LINE = re.compile(r"^\s*(?:!|%pip|%cd|%%bash)", re.MULTILINE)
 EXERCISE_CALL = re.compile(r'se\.(?:check|settle|hint)\("([^"]*)"')
+ASKED = re.compile(r'se\.(?:check|quiz)\("([^"]*)"')
 QUIZ_CALL = re.compile(r'se\.(?:quiz|answer)\("([^"]*)"')
 
 
@@ -56,6 +58,8 @@ def about_the_file(path: Path, notebook: dict, cells: list[dict]) -> list[str]:
         found.append(f'the second code cell does not call se.start("{path.name[:2]}")')
     if [c["execution_count"] for c in code] != list(range(1, len(code) + 1)):
         found.append("the code cells were not executed once each, from top to bottom")
+    asked = Counter(id for c in code for id in ASKED.findall(source_of(c)))
+    found += [f"'{id}' is asked {times} times" for id, times in asked.items() if times > 1]
     return found
 
 

@@ -141,6 +141,11 @@ def unknown_quiz(nb):
     code_cells(nb)[-1]["source"] = 'se.quiz("01.q99")'
 
 
+def asked_again(nb):
+    first = next(c for c in code_cells(nb) if "se.check(" in c["source"])
+    code_cells(nb)[-1]["source"] = first["source"]
+
+
 def long_cell(nb):
     code_cells(nb)[-1]["source"] = "x = 1\n" * 21
 
@@ -186,6 +191,7 @@ def words_before_the_figure(nb):
         (shell_line, "shell line"),
         (unknown_exercise, "'01.99' is not in the bank"),
         (unknown_quiz, "'01.q99' is not in the bank"),
+        (asked_again, "is asked 2 times"),
         (long_cell, "21 lines of code"),
         (huge_output, "an output of 200 kB"),
         (error_output, "an error output: ValueError"),
