@@ -14,7 +14,7 @@ is the *path strength*. |dR/dW| says how much flows through an entry: no image i
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -393,8 +393,8 @@ def flow_score(
     Args: `theta_0`, the base; `flow`, theta -> Flow: `chain_flow` or `partial(clip_flow, heads=12)`;
     `modulation` as above; `flow_at`, where R is differentiated: "expert" (the preprint) or "merged", at
     theta_0 + tau_star (the conference abstract; then all experts share one G, and under literal and abs one S).
-    Returns `score(taus)`, which gives one lazy `Params` per task vector: G's factors are computed at once, S when
-    a tensor is read (read it before you change the task vectors).
+    Returns `score(taus)`, which gives one lazy `Params` per task vector: tau_star is computed at once, an expert's
+    flow when the first of its tensors is read, S when a tensor is read (read it before you change that tensor).
     Raises ValueError for an unknown modulation or flow_at, and if names or shapes are not the base's.
 
     Park et al., "Saliency-Aware Model Merging", arXiv:2606.00511, Algorithm 1; no public code.
@@ -414,10 +414,13 @@ def flow_score(
         tau_star = _total(taus)
         points = [tau_star] * len(taus) if flow_at == "merged" else taus
         thetas = [Lazy(theta_0, lambda key, tau=tau: theta_0[key] + working(tau[key]), fresh=True) for tau in points]
-        flows = [flow(thetas[0])] * len(taus) if flow_at == "merged" else [flow(theta) for theta in thetas]
+
+        @cache
+        def flow_of(n: int) -> Flow:
+            return flow(thetas[n])
 
         def saliency(n: int, key: str) -> Tensor:
-            S = flows[n].gradient(key)  # |G|, fresh, so it may be worked on in place
+            S = flow_of(0 if flow_at == "merged" else n).gradient(key)  # |G|, fresh, so it may be worked on in place
             S *= working(taus[n][key]) if modulation == "none" else tau_star[key]
             if modulation == "literal":
                 S *= thetas[n][key].sign_()
@@ -484,17 +487,14 @@ def random_score(generator: torch.Generator) -> Score:
     return score
 
 
-def _total(taus: Sequence[Params]) -> Lazy:
-    """tau_star = sum_n tau_n, tensor by tensor; the last one is remembered, since each expert asks for it."""
-
-    @lru_cache(maxsize=1)
-    def total(key: str) -> Tensor:
-        tau_star = working(taus[0][key]).clone()
+def _total(taus: Sequence[Params]) -> dict[str, Tensor]:
+    """tau_star = sum_n tau_n."""
+    tau_star = {}
+    for key in taus[0]:
+        tau_star[key] = working(taus[0][key]).clone()
         for tau in taus[1:]:
-            tau_star += working(tau[key])
-        return tau_star
-
-    return Lazy(taus[0], total)
+            tau_star[key] += working(tau[key])
+    return tau_star
 
 
 def _check_fits(theta_0: Params, taus: Sequence[Params]) -> None:

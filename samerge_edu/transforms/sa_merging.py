@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -77,15 +78,32 @@ def sa_merging(
 
     for t in range(1, T + 1):
         S = score(tau_hat)
-        for group in groups:
-            keep = math.ceil((1 - p) ** t * sum(tau_hat[0][key].numel() for key in group) * (1 - 1e-12))
-            lost = [_lost(S_n, tau_n, group, keep, n) for n, (S_n, tau_n) in enumerate(zip(S, tau_hat, strict=True))]
-            for tau_n, positions in zip(tau_hat, lost, strict=True):  # only now: the scores depend on all experts
-                for key in group:
-                    tau_n[key].view(-1).index_fill_(0, positions[key], 0)
+
+        def prune(n: int, S=S, t=t) -> None:
+            for group in groups:
+                keep = math.ceil((1 - p) ** t * sum(tau_hat[n][key].numel() for key in group) * (1 - 1e-12))
+                for key, positions in _lost(S[n], tau_hat[n], group, keep, n).items():
+                    tau_hat[n][key].view(-1).index_fill_(0, positions, 0)
+
+        _each(prune, len(taus), tau_hat[0][pruned[0]].device)
         if progress:
             progress(t, tau_hat)
     return tau_hat
+
+
+def _each(work: Callable[[int], None], N: int, device: torch.device) -> None:
+    """work(0)..work(N - 1); on the CPU as many at a time as torch has threads, since selection uses but one."""
+    if device.type != "cpu":
+        for n in range(N):
+            work(n)
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for each of ours
+    try:
+        with ThreadPoolExecutor(min(threads, N)) as pool:
+            list(pool.map(work, range(N)))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _lost(S: Params, tau: Params, keys: list[str], keep: int, n: int) -> dict[str, Tensor]:
