@@ -13,11 +13,14 @@ from typing import Literal
 
 import torch
 
+from .lora import Adapter, dense
 from .merges.average import average
 from .merges.consensus import consensus
 from .merges.iso import iso_c, iso_cts
+from .merges.knots import knots
 from .merges.localize_and_stitch import localize_and_stitch
 from .merges.pcb import pcb
+from .merges.peft_lora import cat, linear, svd
 from .merges.task_arithmetic import task_arithmetic
 from .merges.ties import ties
 from .merges.tsv_m import tsv_m
@@ -30,6 +33,7 @@ from .transforms.della import della
 from .transforms.free_fr import free_fr
 from .transforms.lines import lines
 from .transforms.lwptv import lwptv
+from .transforms.sa_lora import sa_lora
 from .transforms.sa_merging import sa_merging
 
 SEED = 0
@@ -113,3 +117,46 @@ METHODS: dict[str, Method] = {
     "SA-Merging + WUDI": Method(lambda suite: pipe(sa(suite), wudi), 1.0, "2606.00511", 2026),
     "LwPTV + SA-Merging": Method(lambda suite: pipe(lwptv, sa(suite), task_arithmetic), 1.0, "2506.09093", 2025),
 }
+
+
+# ---------------------------------------------------------------------------- for LoRA experts
+
+
+def adapters(suite) -> list[Adapter]:
+    """The factors of the suite's experts; raises ValueError for a suite whose experts are full models."""
+    if not suite.adapters:
+        raise ValueError(f"suite '{suite.name}' has no LoRA experts: take pocket-lora, pocket-lora-4 or vit-b-32-lora")
+    return [suite.adapters[task] for task in suite.id_tasks]
+
+
+def from_factors(suite, merge: Callable[[list[Adapter]], Adapter]) -> Callable[[Sequence[Params]], Params]:
+    """A merge of the suite's factors in place of its task vectors: adapters -> one adapter -> tau_m."""
+    experts = adapters(suite)
+    return lambda taus: dense(merge(experts), like=suite.theta_0)
+
+
+def knots_ties(suite) -> Callable[[Sequence[Params]], Params]:
+    """KnOTS + TIES on the adapted layers: the zeros elsewhere would count in TIES' density."""
+    layers = list(adapters(suite)[0])
+
+    def merge(taus: Sequence[Params]) -> Params:
+        tau_m = knots([{key: tau[key] for key in layers} for tau in taus], merge=ties)
+        return {key: tau_m[key] if key in tau_m else torch.zeros_like(taus[0][key]) for key in taus[0]}
+
+    return merge
+
+
+def sa_ranks(suite, **knobs) -> Callable[[Sequence[Params]], Params]:
+    """SA-Merging rank by rank, then the plain sum of the pruned updates; `knobs` are those of `sa_lora`."""
+    flow = partial(clip_flow, heads=suite.attention_heads)
+    return from_factors(suite, pipe(partial(sa_lora, theta_0=suite.theta_0, flow=flow, **knobs), cat))
+
+
+LORA_METHODS: dict[str, Method] = {
+    "KnOTS + TIES": Method(knots_ties, 0.6, "2410.19735", 2025),
+    "SA-LoRA": Method(sa_ranks, 1.0, "2606.00511", 2026),
+    # of the PEFT library, at weights of 1; the paper is LoRA's own
+    "LoRA svd": Method(lambda suite: from_factors(suite, svd), 1.0, "2106.09685", 2022),
+    "LoRA linear": Method(lambda suite: from_factors(suite, linear), 1.0, "2106.09685", 2022),
+}
+"""Rows that look at the factors A and B; the rows above see the updates of LoRA experts like any others."""
