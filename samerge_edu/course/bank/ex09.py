@@ -539,11 +539,11 @@ QUIZZES = [
         right="b",
         a=(
             "Yes, that is what a loss is for.",
-            "This loss is a stand-in: it never saw an image. Look at the experiment.",
+            "This loss is a stand-in: it never saw an image. Its minimum need not be best.",
         ),
         b=(
-            "No: the loss trusts the weakest directions of the task vectors as much as the strong ones.",
-            "Yes. Stopping early leaves the weak, noisy directions at the plain sum.",
+            "No: the loss trusts weak directions of the task vectors as much as strong ones.",
+            "Yes. Where they are noise, an early stop is better; where they are not, the optimum. Validation decides.",
         ),
         c=("No, because Adam diverges.", "The objective is quadratic and convex; a small lr does not diverge."),
     ),
