@@ -278,6 +278,7 @@ def bars(names):
     return fig
 
 
+# %%
 steps = ["sum", "cut, not whitened", "outputs whitened", "inputs whitened", "both (TSV-M)", "Gram-Schmidt"]
 gain = results["both (TSV-M)"]["ID"] - results["cut, not whitened"]["ID"]
 sentence = f"Whitening both sides changes the cut experts' sum by {gain:+.1f} points, "
