@@ -13,7 +13,7 @@ own files through torchvision where it has the same split.
 import fnmatch
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from huggingface_hub import HfApi, snapshot_download
 from PIL import Image
 from torch import Tensor
 
-from .suites.hub import ADVICE, cache_folder, endpoint, offline, pack, verify
+from .suites.hub import ADVICE, cache_folder, endpoint, offline, pack, patiently, verify
 from .suites.manifest import Asset
 
 
@@ -149,14 +149,12 @@ def parquet_files(task: str, split: str) -> list[Path]:
         pass
     if offline():
         raise FileNotFoundError(f"{task}: its {split} split is not on this machine and HF_HUB_OFFLINE is set; {ADVICE}")
-    try:
-        files = sorted(Path(snapshot_download(data.repo, **options)).glob(pattern))
-    except Exception as e:
-        raise OSError(f"{task}: 'datasets/{data.repo}' could not be fetched ({type(e).__name__}); {ADVICE}") from e
+    asset = Asset(f"datasets/{data.repo}", pattern, data.mb, data.licence, "")
+    files = sorted(Path(patiently(lambda: snapshot_download(data.repo, **options), asset)).glob(pattern))
     if not files:
         raise FileNotFoundError(f"'datasets/{data.repo}' has no file '{pattern}'")
     for file in files:
-        verify(Asset(f"datasets/{data.repo}", file.name, data.mb, data.licence, ""), file)
+        verify(replace(asset, filename=file.name), file)
     return _complete(files, task)
 
 
@@ -181,10 +179,11 @@ def fetch(
     """
     data = DATA[task]
     try:
-        tree = HfApi(endpoint=endpoint()).list_repo_tree(
-            data.repo, repo_type="dataset", revision=data.revision, recursive=True
+        about = HfApi(endpoint=endpoint()).dataset_info(
+            data.repo, revision=data.revision, files_metadata=True, timeout=5
         )
-        size = f"{sum(f.size for f in tree if fnmatch.fnmatch(f.path, _pattern(task, split))) / 1e6:.1f} MB"
+        there = [f.size for f in about.siblings if fnmatch.fnmatch(f.rfilename, _pattern(task, split))]
+        size = f"{sum(there) / 1e6:.1f} MB"
     except Exception:  # no network, a proxy, a hub that is busy
         size = f"about {data.mb} MB" if split == "test" else "size unknown"
     say(f"{size:>16}  {'images':8}  {task}, {split}  [{data.licence}]")

@@ -6,7 +6,7 @@
 
 Faults are lists, one word a request, used up from the front:
 
-    cut          half of what was asked for, then the connection is closed     429        too many, Retry-After: 0
+    cut          half of what was asked for, then the connection is closed     429        too many, Retry-After: 3
     truncate     half a file, announced and ended as if it were the whole      500        an error of the server
     corrupt      the right length, one byte changed
     down         the connection is closed without an answer
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
                     entry["lfs"] = {"oid": sha, "size": p.stat().st_size, "pointerSize": 134}
                 entries.append(entry)
             return self.send_json(entries)
-        siblings = [{"rfilename": p.relative_to(root).as_posix()} for p in files]
+        siblings = [{"rfilename": p.relative_to(root).as_posix(), "size": p.stat().st_size} for p in files]
         name = repo.removeprefix("datasets/")
         self.send_json({"id": name, "modelId": name, "sha": self.hub.commits[repo], "siblings": siblings})
 
@@ -147,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("429", "500"):
             self.send_response(int(fault))
             if fault == "429":
-                self.send_header("Retry-After", "0")
+                self.send_header("Retry-After", "3")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

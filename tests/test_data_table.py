@@ -134,6 +134,24 @@ def test_damage_is_noticed(served, monkeypatch):
         read("mnist", "test")
 
 
+@pytest.mark.parametrize("faults", [["cut", "cut"], ["429"] * 3, ["500", "down"], ["truncate"]], ids="-".join)
+def test_trouble_that_passes_ends_in_the_right_file(served, monkeypatch, faults):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    served.faults["test-00000-of-00001.parquet"] = faults
+    there = next((served.folder / "datasets/ylecun/mnist/mnist").glob("test-*"))
+    assert parquet_files("mnist", "test")[0].read_bytes() == there.read_bytes()
+    assert served.faults["test-00000-of-00001.parquet"] == []
+
+
+def test_trouble_that_stays_is_said_plainly_and_leaves_no_half_file(served, monkeypatch, tmp_path):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for fault, message in {"truncate": "came incomplete", "429": "keeps answering 'too many requests'"}.items():
+        served.faults["test-00000-of-00001.parquet"] = [fault] * 100
+        with pytest.raises(OSError, match=rf"datasets/ylecun/mnist/mnist/test-\*.parquet.*{message}"):
+            parquet_files("mnist", "test")
+    assert not list((tmp_path / "cache").rglob("snapshots/*/*/*.parquet"))
+
+
 def test_a_file_without_the_expected_column_says_so(served, monkeypatch):
     file = next((served.folder / "datasets/ylecun/mnist/mnist").glob("test-*"))
     pd.read_parquet(file).rename(columns={"label": "digit"}).to_parquet(file)
@@ -151,8 +169,11 @@ def test_what_is_not_there_is_said_plainly(served, monkeypatch):
         read("mnist", "test", source="kaggle")
     with pytest.raises(ValueError, match=re.escape("'eurosat' is read from the hub only; torchvision has")):
         read("eurosat", "test", source="torchvision")
-    with pytest.raises(OSError, match=r"eurosat: 'datasets/tanganke/eurosat' could not be fetched.*SAMERGE_ASSETS=DIR"):
+    with pytest.raises(FileNotFoundError, match=r"has no repository 'datasets/tanganke/eurosat'"):
         read("eurosat", "test")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(OSError, match=r"ylecun/mnist/mnist/test-\*.parquet could not be fetched .*SAMERGE_ASSETS=DIR"):
+        read("mnist", "test")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match=r"eurosat: its test split is not on this machine and HF_HUB_OFFLINE"):
         read("eurosat", "test")

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -125,10 +126,34 @@ def test_a_file_that_is_not_the_one_in_the_manifest_is_thrown_away(served, tmp_p
     assert kept(tmp_path) == []
 
 
-def test_too_many_requests_are_waited_for(served):
+def test_too_many_requests_are_waited_for(served, monkeypatch):
+    waited = []
+    monkeypatch.setattr("time.sleep", lambda seconds: waited.append(seconds) if seconds >= 1 else None)
     served.faults["model.safetensors"] = ["429"] * 3
     assert right(hub.locate(FILE), served)
     assert len([r for r in served.requests if r[0] == "HEAD"]) == 4
+    assert waited  # by the hub's client, if it is patient itself
+    assert min(waited) >= 3  # as the hub's Retry-After asks
+
+
+def test_our_own_patience_waits_as_long_as_the_hub_asks(monkeypatch):
+    waited, trouble = [], OSError("busy")
+    monkeypatch.setattr("time.sleep", waited.append)
+    trouble.response = SimpleNamespace(status_code=429, headers={"Retry-After": "7"})
+    answers = [trouble, trouble, trouble, "there"]
+
+    def download():
+        if (answer := answers.pop(0)) is trouble:
+            raise answer
+        return answer
+
+    assert hub.patiently(download, FILE) == "there"
+    assert waited == [7, 7, 7]
+    trouble.response.headers.clear()  # a hub that does not say for how long
+    answers[:] = [trouble] * 5
+    with pytest.raises(OSError, match="keeps answering 'too many requests'"):
+        hub.patiently(download, FILE)
+    assert waited[3:] == [2, 5, 10, 20]
 
 
 def test_too_many_requests_for_ever_end_in_a_clear_error(served, tmp_path):

@@ -92,12 +92,15 @@ def locate(asset: Asset) -> Path:
 
 
 def _download(asset: Asset) -> Path:
+    options = {"revision": asset.revision, "cache_dir": cache_folder(), "endpoint": endpoint()}
+    return Path(patiently(lambda: hf_hub_download(asset.repo, asset.filename, **options), asset))
+
+
+def patiently(download: Callable[[], str], asset: Asset) -> str:
+    """What `download` returns, tried five times where the trouble may pass; then its error in plain words."""
     for wait in (2, 5, 10, 20, None):  # the client's own patience differs from version to version; this is ours
         try:
-            path = hf_hub_download(
-                asset.repo, asset.filename, revision=asset.revision, cache_dir=cache_folder(), endpoint=endpoint()
-            )
-            return Path(path)
+            return download()
         except Exception as e:
             response = _response(e)
             if wait is None or not _passing(e, response):
