@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -473,3 +474,16 @@ def test_an_adapter_for_another_model_and_a_hostile_one_are_refused(tmp_path):
     with pytest.raises(ValueError, match="holds more than tensors"):
         read(tmp_path)
     assert not marker.exists()
+
+
+# ---------------------------------------------------------------------------- the table of faults
+
+
+def test_every_row_of_the_fault_table_has_its_test():
+    rows = [
+        line for line in (HERE.parent / "docs/faults.md").read_text(encoding="utf-8").splitlines() if "`test_" in line
+    ]
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", "\n".join(rows))
+    assert len(named) >= len(rows) > 20
+    for file, test in named:
+        assert f"def {test}(" in (HERE / file).read_text(encoding="utf-8"), (file, test)
