@@ -39,7 +39,9 @@ print(f"This notebook leaves the pocket suite: {name} ({model}{', LoRA' if lora 
 # If it says `vit-tiny`, you are looking at a run without a network: a miniature in exactly the same format, with 114,000
 # parameters, random text features and made-up images, served by this very machine. **Its accuracies say nothing about
 # CLIP**; each cell and each file format is the same. The outputs that are stored in this notebook come from there: the
-# project is built and tested where no hub can be reached. Run the notebook to replace them with yours.
+# project is built and tested where no hub can be reached. Run the notebook to replace them with yours. (From a checkout you
+# can serve the miniature yourself: `python tests/hub_server.py FOLDER`, then set `HF_ENDPOINT` to what it prints and
+# `SAMERGE_CLIP=vit-tiny`.)
 #
 # Other choices for `name`: `vit-b-32-lora` (KnOTS' adapters, 0.6 GB instead of 2.0), `vit-b-16`, `vit-l-14`.
 #
@@ -322,7 +324,7 @@ fb = {r["method"]: r["tasks"] for r in table if r["family"] == "FB" and r["tasks
 for method, difference in against_published(fb, "TA", table).items():
     print(f"{method}: FB minus TA, eight tasks, published: {difference:+.1f} points")
 
-family = suite.family.partition(":")[0]  # "FB" for the real full experts
+family = suite.family.split(":")[0].split(",")[0]  # "FB" for the real full experts
 differences = against_published(ours, family, table)
 print(f"Rows to compare ours with (family {family}):", ", ".join(differences) or "none, so there is nothing to subtract")
 
