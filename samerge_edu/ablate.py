@@ -3,14 +3,16 @@
     samerge-edu ablate sa-merging | lwptv  [--suite pocket]
 
 Every variant merges several subsets of the experts, so that its number comes with a spread. The scale is chosen for
-each variant and subset on validation images; what is reported is the test split. `sa_variants` and `lwptv_variants`
-are literal tables, like `METHODS`: name -> recipe.
+each variant and subset on validation images; what is reported is the test split. `sa_variants` and, in
+`ablate_lwptv`, `lwptv_variants` are tables, like `METHODS`: name -> recipe. `study` runs one of them, and for LwPTV
+also pairs of tasks and a weak base.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -20,18 +22,16 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from .ablate_lwptv import Recipe, figures, lwptv_variants, on_pairs, published_lam, report
 from .evaluate import choose_lam, h_score, scores
 from .merges.task_arithmetic import task_arithmetic
 from .merges.ties import ties
-from .merges.tsv_m import tsv_m
-from .merges.wudi import wudi_flow
-from .params import Params, add, pipe, task_vectors
-from .plots import titled
+from .params import add, flatten, pipe, task_vectors
+from .plots import style, titled
 from .saliency import clip_flow, flow_score, magnitude_score, random_score
-from .transforms.lwptv import lwptv
+from .suites import load_suite
 from .transforms.sa_merging import sa_merging
 
-Recipe = Callable[[Sequence[Params]], Params]
 FINAL = 0.8**10
 """Density that T = 10 rounds of p = 0.2 leave: 0.107. Variants with other T reach the same one."""
 
@@ -69,29 +69,32 @@ def sa_variants(suite, random_masks: int = 10) -> dict[str, Recipe]:
     return variants
 
 
-def lwptv_variants(suite, shuffles: int = 3) -> dict[str, Recipe]:
-    """LwPTV in front of four merges, and its parts: share, score, shared mask, granularity, norm."""
-    merges = {"TA": task_arithmetic, "TIES": ties, "TSV-M": tsv_m, "WUDI (optimum)": wudi_flow}
-    variants: dict[str, Recipe] = {}
-    for name, merge in merges.items():
-        variants |= {name: merge, f"LwPTV + {name}": pipe(lwptv, merge)}
-
-    def with_ta(**knobs) -> Recipe:
-        return pipe(partial(lwptv, **knobs), task_arithmetic)
-
-    variants |= {f"eta = {eta}": with_ta(eta=eta) for eta in (0.3, 0.5, 0.8, 0.9, 0.95)}
-    for seed in range(shuffles):
-        variants[f"shuffled scores {seed}"] = with_ta(shuffle=torch.Generator().manual_seed(seed))
-    return variants | {
-        "mask: AND": with_ta(mask_rule="and"),
-        "mask: own": with_ta(mask_rule="own"),
-        "granularity: block": with_ta(granularity="block"),
-        "granularity: parameter": with_ta(granularity="parameter"),
-        "norm: sum": with_ta(norm="sum"),
-    }
-
-
 VARIANTS = {"sa-merging": sa_variants, "lwptv": lwptv_variants}
+
+
+# ---------------------------------------------------------------------------- run
+
+
+def study(suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFrame:
+    """All rows of a method's ablation; the column `part` says which experiment they belong to.
+
+    "subsets", every variant on three subsets of the experts. For LwPTV also Task Arithmetic with and without it on
+    "pairs", each two of the suite's experts, and for the pocket suite on "similar", three pairs that draw nearly the
+    same task by construction, and "weak", two experts of a base that saw little of the web.
+    """
+    variants = VARIANTS[method](suite)
+    if method != "lwptv":
+        return run(suite, variants, n=n, progress=progress)
+    rows = [run(suite, variants, n=n, progress=progress, fixed={name: published_lam(name) for name in variants})]
+    others = {"pairs": suite}
+    if suite.name == "pocket":
+        close = load_suite("pocket-similar")  # the same base, so that pocket's own expert for signs is a third
+        others["similar"] = replace(close, experts={"signs": suite.experts["signs"], **close.experts})
+        others["weak"] = load_suite("pocket-weak")
+    for part, other in others.items():
+        pairs, variants = [list(two) for two in combinations(other.id_tasks, 2)], on_pairs()
+        rows.append(run(other, variants, pairs, n, progress, dict.fromkeys(variants, 1.0), part))
+    return pd.concat(rows, ignore_index=True)
 
 
 def subsets(tasks: Sequence[str]) -> list[list[str]]:
@@ -104,13 +107,20 @@ def subsets(tasks: Sequence[str]) -> list[list[str]]:
 
 
 def run(
-    suite, variants: Mapping[str, Recipe], which: Sequence[Sequence[str]] | None = None, n: int = 100, progress=False
+    suite,
+    variants: Mapping[str, Recipe],
+    which: Sequence[Sequence[str]] | None = None,
+    n: int = 100,
+    progress: bool = False,
+    fixed: Mapping[str, float] | None = None,
+    part: str = "subsets",
 ) -> pd.DataFrame:
-    """One row for each variant and subset of experts: lam, id_avg, ood_avg, h on the test split.
+    """One row for each variant and subset of experts: lam, id_avg, ood_avg, h and per_task on the test split.
 
     `which` lists the subsets (default: `subsets`); `n` images a task are looked at, both for choosing lam on
-    validation and for the test. Subsets are judged on their own tasks, so compare variants within a subset:
-    `table` does.
+    validation and for the test. A variant named in `fixed` gets a second row, at that lam; `lam_from` tells the two
+    apart. `cosine` is the mean over pairs of the subset's task vectors. Subsets are judged on their own tasks, so
+    compare variants within a subset: `table` does.
     """
     rows = []
     which = subsets(suite.id_tasks) if which is None else which
@@ -118,35 +128,54 @@ def run(
         for tasks in which:
             smaller = replace(suite, experts={t: suite.experts[t] for t in tasks})
             taus = task_vectors(suite.theta_0, [dict(theta) for theta in smaller.experts.values()])
+            left_out = ", ".join(t for t in suite.id_tasks if t not in tasks)
+            about = {"part": part, "tasks": len(tasks), "left_out": left_out, "cosine": mean_cosine(taus)}
             for name, recipe in variants.items():
-                bar.set_description(name)
+                bar.set_description(f"{part}: {name}")
                 tau_m = recipe(taus)
-                lam, _ = choose_lam(smaller, tau_m, n=n)
-                per_task = scores(smaller, add(suite.theta_0, tau_m, lam), "test", [*tasks, *suite.ood_tasks], n=n)
-                id_avg, ood_avg = (mean(per_task[t] for t in group) for group in (tasks, suite.ood_tasks))
-                row = {
-                    "variant": name,
-                    "tasks": len(tasks),
-                    "left_out": ", ".join(t for t in suite.id_tasks if t not in tasks),
-                }
-                rows.append(row | {"lam": lam, "id_avg": id_avg, "ood_avg": ood_avg, "h": h_score(id_avg, ood_avg)})
+                lams = {"validation": choose_lam(smaller, tau_m, n=n)[0]}
+                lams |= {"fixed": fixed[name]} if fixed and name in fixed else {}
+                at = {lam: add(suite.theta_0, tau_m, lam) for lam in set(lams.values())}
+                at = {lam: scores(smaller, theta, "test", [*tasks, *suite.ood_tasks], n) for lam, theta in at.items()}
+                for lam_from, lam in lams.items():
+                    per_task = at[lam]
+                    id_avg, ood_avg = (mean(per_task[t] for t in group) for group in (tasks, suite.ood_tasks))
+                    row = {"variant": name, **about, "lam": lam, "lam_from": lam_from, "id_avg": id_avg}
+                    rows.append(row | {"ood_avg": ood_avg, "h": h_score(id_avg, ood_avg), "per_task": per_task})
                 bar.update()
     return pd.DataFrame(rows)
 
 
-def table(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
+def mean_cosine(taus) -> float:
+    """Mean cosine over all pairs of task vectors, 1 for a single one.
+
+    >>> x, y = torch.tensor([3.0, 0.0]), torch.tensor([3.0, 4.0])
+    >>> round(mean_cosine([{"w": x}, {"w": y}]), 2)
+    0.6
+    """
+    V = torch.nn.functional.normalize(torch.stack([flatten(tau) for tau in taus]), dim=1)
+    pairs = [(V[i] @ V[j]).item() for i, j in combinations(range(len(V)), 2)]
+    return mean(pairs) if pairs else 1.0
+
+
+# ---------------------------------------------------------------------------- what comes out
+
+
+def table(rows: pd.DataFrame, reference: str, lam_from: str = "validation", part: str = "subsets") -> pd.DataFrame:
     """Mean over the subsets of each variant's difference from `reference`, with the spread of that difference.
 
     The difference is taken subset by subset first: the subsets differ in difficulty, the variants in a subset do
-    not. `id_spread` and `ood_spread` are standard deviations over the subsets (NaN for a single one).
+    not. `id_spread`, `ood_spread` and `h_spread` are standard deviations over the subsets (NaN for a single one).
+    `lam_from` and `part` say which of the rows count.
     """
+    rows = rows[(rows.lam_from == lam_from) & (rows.part == part)]
     against = rows[rows.variant == reference].set_index("left_out")
     out = []
     for name, group in rows.groupby("variant", sort=False):
         group = group.set_index("left_out")
         line = {"variant": name, "lam": group.lam.median()}
-        for key in ("id_avg", "ood_avg"):
-            difference = (group[key] - against[key]).tolist()
+        for key in ("id_avg", "ood_avg", "h"):
+            difference = (group[key] - against[key])[group.index].tolist()
             short = key.removesuffix("_avg")
             line |= {
                 key: group[key].mean(),
@@ -157,17 +186,33 @@ def table(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
+def one_line_for_seeds(gains: pd.DataFrame) -> pd.DataFrame:
+    """A table in which "random mask 0", "random mask 1", ... are one variant, "random mask, 10 seeds"."""
+    kind = gains.variant.str.extract(r"^(random mask|shuffled scores) \d+$", expand=False)
+    lines = [gains[kind.isna()]]
+    for name, seeds in gains.groupby(kind, sort=False):
+        line = seeds.mean(numeric_only=True)
+        for short in ("id", "ood", "h"):
+            line[f"{short}_spread"] = seeds[f"{short}_gain"].std()
+        lines.append(pd.DataFrame([{"variant": f"{name}, {len(seeds)} seeds", **line}]))
+    return pd.concat(lines, ignore_index=True)
+
+
 def figure(gains: pd.DataFrame, reference: str) -> tuple[Figure, str]:
-    """ID and OOD gain over the reference of each variant, with bars of one standard deviation."""
-    shown = gains[gains.variant != reference].iloc[::-1]
+    """ID and OOD gain over the reference of each variant, with bars of one standard deviation.
+
+    The seeds of random masks and shuffles share one line: their mean, and the spread over seeds.
+    """
+    shown = one_line_for_seeds(gains[gains.variant != reference]).iloc[::-1]
     fig, axes = plt.subplots(1, 2, figsize=(7.0, 0.24 * len(shown) + 1.4), sharey=True)
     for axis, short, marker in zip(axes, ("id", "ood"), "os", strict=True):
         axis.errorbar(
             shown[f"{short}_gain"], range(len(shown)), xerr=shown[f"{short}_spread"], fmt=marker, capsize=2, color="C0"
         )
         axis.axvline(0, color="0.5", linewidth=1)
-        axis.set_xlabel(f"{short.upper()} average minus that of {reference}\n(points, mean and spread over subsets)")
+        axis.set_xlabel(f"{short.upper()} average minus that of {reference}\n(points; mean and spread)")
     axes[0].set_yticks(range(len(shown)), shown.variant)
+    axes[0].set_ylim(-0.8, len(shown) - 0.2)
     axes[0].tick_params(axis="y", labelsize=8)
     best = gains.loc[gains.id_avg.idxmax()]
     sentence = (
@@ -177,10 +222,16 @@ def figure(gains: pd.DataFrame, reference: str) -> tuple[Figure, str]:
 
 
 def write(rows: pd.DataFrame, gains: pd.DataFrame, reference: str, folder: Path, name: str) -> None:
-    """NAME.json (every merge), NAME.csv (the table) and NAME.png into a folder."""
+    """NAME.json (every merge, one a line), NAME.csv (the table) and NAME.png into a folder; for LwPTV more of each."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(rows.to_dict("records"), indent=1) + "\n", encoding="utf-8")
+    lines = [json.dumps(row) for row in rows.round(3).to_dict("records")]
+    (folder / f"{name}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
     gains.to_csv(folder / f"{name}.csv", index=False, float_format="%.4g")
-    fig, _ = figure(gains, reference)
-    fig.savefig(folder / f"{name}.png", bbox_inches="tight")
-    plt.close(fig)
+    if name == "lwptv":
+        (folder / f"{name}-tables.md").write_text(report(rows), encoding="utf-8")
+    with plt.rc_context():
+        style()
+        pictures = {name: figure(gains, reference)} | (figures(rows) if name == "lwptv" else {})
+        for file, (fig, _) in pictures.items():
+            fig.savefig(folder / f"{file}.png", bbox_inches="tight")
+            plt.close(fig)

@@ -76,6 +76,17 @@ def summary(suite, per_task: Mapping[str, float], expert_accuracy: Mapping[str, 
     }
 
 
+def retention(per_task: Mapping[str, float], base: Mapping[str, float], tasks: Sequence[str]) -> dict[str, float]:
+    """What a model kept of the base's accuracy on each of `tasks`, in percent: 100 * accuracy / accuracy of the base.
+
+    Below 100 the task has lost, above it has gained. Where the base gets nothing right there is nothing to lose: 100.
+
+    >>> retention({"flags": 45.0, "dials": 60.0}, {"flags": 90.0, "dials": 50.0}, ["flags", "dials"])
+    {'flags': 50.0, 'dials': 120.0}
+    """
+    return {task: 100 * per_task[task] / base[task] if base[task] else 100.0 for task in tasks}
+
+
 def reference(suite, experts: Mapping[str, Params] | None = None, split: str = "test") -> dict[str, dict]:
     """What every merge is measured against: `zero_shot`, the base itself, and `experts`, one model a task.
 

@@ -17,6 +17,7 @@ from samerge_edu.evaluate import (
     id_average,
     provenance,
     reference,
+    retention,
     scores,
     summary,
 )
@@ -104,6 +105,12 @@ def test_reference_rows(suite):
     assert experts["per_task"]["flags"] == pytest.approx(sum(abroad) / 3)
     assert experts["normalised"] == pytest.approx(100)
     assert zero_shot["normalised"] != pytest.approx(100)
+
+
+def test_retention_is_what_is_left_of_the_base_on_the_tasks_asked_for():
+    base, merged = {"letters": 80.0, "flags": 50.0, "dials": 0.0, "ink": 10.0}, {"letters": 20.0, "flags": 60.0}
+    merged |= {"dials": 5.0, "ink": 90.0}
+    assert retention(merged, base, ["flags", "letters", "dials"]) == {"flags": 120.0, "letters": 25.0, "dials": 100.0}
 
 
 # ---------------------------------------------------------------------------- choice of lam

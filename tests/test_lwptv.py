@@ -9,6 +9,7 @@ import pytest
 import torch
 from shared_properties import assert_same, example_taus
 
+from samerge_edu.lora import LoRA, dense
 from samerge_edu.merges.consensus import consensus
 from samerge_edu.merges.pcb import pcb
 from samerge_edu.merges.task_arithmetic import task_arithmetic
@@ -105,6 +106,14 @@ def test_by_parameter_every_number_is_a_layer(eta, rule):
         for key, i in places:
             expected = taus[n][key].flatten()[i] if M[(key, i)][n] else 0.0
             assert tau_hat[key].flatten()[i] == expected, (key, i)
+
+
+@pytest.mark.parametrize("piece", [1, 5, 1000])
+def test_large_tensors_are_looked_at_in_pieces(monkeypatch, piece):
+    monkeypatch.setattr("samerge_edu.transforms.lwptv.PIECE", piece)
+    S, expected = layer_saliency(example_taus()), saliency_oracle(example_taus(), "mean", "tensor")
+    for layer in S:
+        assert S[layer].tolist() == pytest.approx(expected[layer])
 
 
 def test_the_mean_does_not_favour_large_layers_and_the_sum_does():
@@ -205,6 +214,46 @@ def test_shuffling_moves_each_layers_scores_together_and_not_with_the_order_of_k
     assert patterns == sorted(tuple(m) for m in as_lists(shared_mask(layer_saliency(taus), 0.5, "own")).values())
     turned = lwptv([{k: tau[k] for k in reversed(tau)} for tau in taus], 0.5, mask_rule="own", shuffle=shuffle)
     assert all(torch.equal(a[k], b[k]) for a, b in zip(own, turned, strict=True) for k in a)
+
+
+# ---------------------------------------------------------------------------- in front of others
+
+
+def test_gradients_reach_learned_coefficients_through_it():
+    """As in layer-wise AdaMerging: one number per task and layer, all of them behind the mask."""
+    theta_0, taus = example_taus(n=4)[3], example_taus(n=3)
+    tau_hat, layers = lwptv(taus), list(taus[0])
+    lam = torch.full((3, len(layers)), 0.3, dtype=torch.float64, requires_grad=True)
+    tau_m = {key: sum(lam[n, i] * tau_hat[n][key] for n in range(3)) for i, key in enumerate(layers)}
+    theta = add(theta_0, tau_m)
+    sum(x.square().sum() for x in theta.values()).backward()
+    kept = shared_mask(layer_saliency(taus))
+    assert {bool(M.any()) for M in kept.values()} == {True, False}
+    for i, key in enumerate(layers):
+        for n in range(3):
+            expected = 2 * (theta[key].detach() * taus[n][key]).sum().item() if kept[key].any() else 0.0
+            assert lam.grad[n, i].item() == pytest.approx(expected, rel=1e-4, abs=1e-6), (key, n)
+
+
+def test_lora_experts_are_made_dense_first_and_what_has_no_adapter_goes_first():
+    g = torch.Generator().manual_seed(0)
+    theta_0 = {"a.weight": torch.randn(6, 5, generator=g), "b.weight": torch.randn(4, 6, generator=g)}
+    theta_0 |= {f"{name}.bias": torch.randn(3, generator=g) for name in "cde"}
+    adapters = [
+        {
+            key: LoRA(torch.randn(2, i, generator=g), size * torch.randn(o, 2, generator=g), 0.5)
+            for key, (o, i), size in (("a.weight", (6, 5), 1.0), ("b.weight", (4, 6), 3.0))
+        }
+        for _ in range(2)
+    ]
+    taus = [dense(adapter, like=theta_0) for adapter in adapters]
+    half = lwptv(taus, eta=0.6)  # three of five tensors: those without an adapter
+    for tau_hat, adapter in zip(half, adapters, strict=True):
+        for key in theta_0:
+            expected = 0.5 * adapter[key].B @ adapter[key].A if key in adapter else torch.zeros(3)
+            torch.testing.assert_close(tau_hat[key], expected)
+    more = lwptv(taus, eta=0.8)
+    assert [key for key in theta_0 if more[0][key].any()] == ["b.weight"]
 
 
 # ---------------------------------------------------------------------------- memory

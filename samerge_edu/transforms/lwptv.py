@@ -8,6 +8,9 @@ from torch import Tensor
 from ..masks import keep_largest, own_generator, topk_mask
 from ..params import Params, block_index, check_finite, check_same_structure, stacked, structure, working
 
+PIECE = 2**16
+"""Entries looked at together: N pieces fit into a processor's cache, so that memory is read once, not N + 2 times."""
+
 
 def lwptv(
     taus: Sequence[Params],
@@ -76,15 +79,12 @@ def layer_saliency(taus: Sequence[Params], norm: str = "mean", granularity: str 
         raise ValueError(f"norm: got '{norm}', expected 'mean' or 'sum'")
     S, entries = {}, {}
     for key in taus[0]:
-        tau = [working(t[key]) for t in taus]
-        tau_bar = tau[0].clone()
-        for t in tau[1:]:
-            tau_bar += t
-        tau_bar /= len(tau)
-        distance = torch.stack([(t - tau_bar).abs_().sum() for t in tau])
         layer = layer_of(key, granularity)
-        S[layer] = S.get(layer, 0) + distance
-        entries[layer] = entries.get(layer, 0) + tau_bar.numel()
+        whole = [working(tau[key]).flatten() for tau in taus]
+        for tau in zip(*(t.split(PIECE) for t in whole), strict=True):
+            tau_bar = sum(tau[1:], start=tau[0]) / len(tau)
+            S[layer] = S.get(layer, 0) + torch.stack([(t - tau_bar).abs_().sum() for t in tau])
+        entries[layer] = entries.get(layer, 0) + len(whole[0])
     if not all(s.isfinite().all() for s in S.values()):
         check_finite(taus)
     return S if norm == "sum" else {layer: s / max(1, entries[layer]) for layer, s in S.items()}

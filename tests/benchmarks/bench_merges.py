@@ -69,6 +69,7 @@ def ours():
     from samerge_edu.transforms.dare import dare
     from samerge_edu.transforms.della import della
     from samerge_edu.transforms.free_fr import free_fr
+    from samerge_edu.transforms.lwptv import layer_saliency, lwptv
     from samerge_edu.transforms.trim import trim
 
     g = torch.Generator().manual_seed(0)
@@ -92,6 +93,8 @@ def ours():
         "Iso-CTS": iso_cts,
         "WUDI, flow": wudi_flow,
         "WUDI": partial(wudi, scope="matrices"),
+        "LwPTV, saliency": layer_saliency,
+        "LwPTV": pipe(lwptv, task_arithmetic),
     }
 
 
