@@ -38,6 +38,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "0 -> 1",
     ): "the weight of an expert of zeros: 0 times any number",
     (
+        "transforms/dare.py",
+        "m = torch.rand(value.shape, generator=lots, device=lots.device).to(value.device) < density",
+        "Lt -> LtE",
+    ): "a draw that equals the density: one in 16 million",
+    (
+        "merges/knots.py",
+        "U, S, Vt = torch.linalg.svd(torch.cat(updates, dim=1).double(), full_matrices=False)",
+        "False -> True",
+    ): "the first k directions are the same, the others are cut off: only slower",
+    (
         "transforms/free_fr.py",
         "loudness = tau.abs().mean(dim=(1, 2), keepdim=True)  # (N, 1, 1)",
         ".mean -> .sum",

@@ -458,6 +458,21 @@ def test_the_cutoff_drops_directions(g):
     close(knots([{"w": tau}], merge=total, cutoff=1.5)["w"], kept, atol=1e-5)
 
 
+def rows_of_the_block(tau, **knobs):
+    """How many directions the common basis has."""
+    seen = []
+    knots([{"w": tau}], merge=lambda blocks: seen.append(len(blocks[0]["w"])) or blocks[0], **knobs)
+    return seen[0]
+
+
+def test_directions_at_the_cutoff_go_and_one_always_stays():
+    tau = torch.diag(torch.tensor([4.0, 2.0, 1.5e-5, 0.9e-5]))
+    assert rows_of_the_block(tau) == 3  # the authors' 1e-5
+    assert rows_of_the_block(tau, cutoff=2.0) == 1
+    assert rows_of_the_block(tau, cutoff=0.0) == 4
+    assert rows_of_the_block(torch.zeros(3, 3)) == 1
+
+
 def test_knots_refuses(g):
     with pytest.raises(ValueError, match="got 0 task vectors"):
         knots([], merge=total)
