@@ -1,6 +1,7 @@
 """What does each part of a method contribute? Take it away, or replace it, and measure again.
 
     samerge-edu ablate sa-merging | lwptv  [--suite pocket]
+    samerge-edu ablate sa-lora --suite pocket-lora
 
 Every variant merges several subsets of the experts, so that its number comes with a spread. The scale is chosen for
 each variant and subset on validation images; what is reported is the test split. `sa_variants` and, in
@@ -22,6 +23,7 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from .ablate_lora import lora_variants
 from .ablate_lwptv import Recipe, figures, lwptv_variants, on_pairs, published_lam, report
 from .evaluate import choose_lam, h_score, scores
 from .merges.task_arithmetic import task_arithmetic
@@ -69,7 +71,7 @@ def sa_variants(suite, random_masks: int = 10) -> dict[str, Recipe]:
     return variants
 
 
-VARIANTS = {"sa-merging": sa_variants, "lwptv": lwptv_variants}
+VARIANTS = {"sa-merging": sa_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
 
 
 # ---------------------------------------------------------------------------- run

@@ -7,9 +7,11 @@ import pytest
 import torch
 from tiny_suite import TinySuite
 
+from samerge_edu.ablate import VARIANTS
 from samerge_edu.ablate_lora import at_random, largest, lora_variants, recognised, rotated, singular
 from samerge_edu.lora import LoRA, dense
 from samerge_edu.params import add, task_vectors
+from samerge_edu.suites import load_suite
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 
@@ -37,6 +39,14 @@ def experts(suite):
 def test_an_expert_is_recognised_by_its_task_vector(suite, experts):
     taus = task_vectors(suite.theta_0, [suite.experts["land"], suite.experts["ink"]])
     assert [a is b for a, b in zip(recognised(suite, taus), [experts[2], experts[0]], strict=True)] == [True, True]
+
+
+def test_a_subset_of_the_shipped_experts_is_recognised_and_the_command_finds_the_study():
+    pocket = load_suite("pocket-lora-4")
+    tasks = pocket.id_tasks[5:7]
+    found = recognised(pocket, task_vectors(pocket.theta_0, [pocket.experts[t] for t in tasks]))
+    assert [a is pocket.adapters[t] for a, t in zip(found, tasks, strict=True)] == [True, True]
+    assert "SA, 1 of 4" in VARIANTS["sa-lora"](pocket)
 
 
 @pytest.mark.parametrize("gauge", [singular, partial(rotated, seed=1)])
