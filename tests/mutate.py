@@ -43,6 +43,14 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "Lt -> LtE",
     ): "a draw that equals the density: one in 16 million",
     (
+        "transforms/lines.py",
+        "alpha = float(size_of_sum / size / len(taus)) if size > 0 else 0.0",
+        "0.0 -> 1.0",
+    ): "the scale of an update of zeros",
+    ("transforms/lwptv.py", "PIECE = 2**16", "Pow -> Mult"): "the same sums over smaller pieces",
+    ("transforms/lwptv.py", "PIECE = 2**16", "2 -> 3"): "the same sums over larger pieces",
+    ("transforms/lwptv.py", "PIECE = 2**16", "16 -> 17"): "the same sums over larger pieces",
+    (
         "merges/knots.py",
         "U, S, Vt = torch.linalg.svd(torch.cat(updates, dim=1).double(), full_matrices=False)",
         "False -> True",
