@@ -56,7 +56,7 @@ def leaderboard(
         chosen = chosen_methods(methods)
         loaded = loaded_suite(suite, device)
     record = board.run(loaded, chosen, progress=True)
-    typer.echo(board.text(record))
+    typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\n{board.text(record)}")
     with one_line_errors():  # the disk may have filled up meanwhile
         board.write(record, csv, json, png)
 

@@ -54,6 +54,7 @@ def test_leaderboard_prints_and_writes(run, tmp_path):
     record = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
     assert [r["method"] for r in record["rows"]] == ["Average"] * 2 + ["Task Arithmetic"] * 2
     assert record["rows"][2]["lam"] == 0.3
+    assert result.stdout.startswith("suite tiny, checkpoint family: random numbers\n")
     assert leaderboard.text(record) in result.stdout
     assert len(pd.read_csv(tmp_path / "rows.csv")) == 6
     assert "Task Arithmetic" in result.stderr, "no progress was shown"

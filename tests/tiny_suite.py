@@ -21,6 +21,7 @@ class TinySuite:
     """The protocol of `samerge_edu.suites`, on random numbers; `encoded` counts the images that were encoded."""
 
     name = "tiny"
+    family = "random numbers"
     attention_heads = 2
     device = torch.device("cpu")
     id_tasks = ("ink", "noise", "land")
