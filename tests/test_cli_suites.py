@@ -1,5 +1,6 @@
 """samerge-edu prefetch and merge as a person would run them: on pocket, and on the tiny suite behind a local hub."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from samerge_edu.methods import METHODS
 from samerge_edu.params import LazyParams, add, load_params, task_vectors
 from samerge_edu.suites import load_suite
 from samerge_edu.suites.manifest import WORKSHOP
+from samerge_edu.suites.vit_b_32 import load_vit_b_32
 
 
 @pytest.fixture
@@ -151,3 +153,19 @@ def test_two_models_do_not_share_a_folder(run, hub, tmp_path):
     (tmp_path / "open_clip_config.json").unlink()
     assert run(*words).exit_code == 0
     assert run(*words).exit_code == 0  # its own, again
+
+
+# ---------------------------------------------------------------------------- notebook 12
+
+
+def test_notebook_12_takes_the_real_experts_unless_told_otherwise(monkeypatch, capsys):
+    notebook = json.loads((Path(__file__).parents[1] / "notebooks/12_real_clip.ipynb").read_text(encoding="utf-8"))
+    cell = next(
+        s for c in notebook["cells"] if "SAMERGE_CLIP" in (s := "".join(c["source"])) and c["cell_type"] == "code"
+    )
+    monkeypatch.delenv("SAMERGE_CLIP", raising=False)
+    monkeypatch.setenv("SAMERGE_SUITE", "pocket")  # the cell sets it: put back afterwards
+    exec(cell, names := {"torch": torch})
+    assert (names["name"], names["model"], names["lora"]) == ("vit-b-32", "ViT-B-32", False)
+    assert "vit-b-32 (ViT-B-32), tasks mnist, svhn, eurosat, gtsrb" in capsys.readouterr().out
+    assert inspect.signature(load_vit_b_32).parameters["tasks"].default == WORKSHOP
