@@ -1,9 +1,9 @@
 """Put measured tables and pictures into README.md: the leaderboard, the suite's bands, ablations, the contact sheet.
 
-    make demo && samerge-edu ablate sa-merging --images 60 --out docs/ablations   (and the same for lwptv)
+    make demo && samerge-edu ablate sa-merging --images 60 --out docs/ablations
     python data_scripts/refresh_readme.py
 
-Reads demo/leaderboard.{json,png}, docs/ablations/*.csv and the suite's weights, writes docs/*.png and the blocks of
+Reads demo/leaderboard.{json,png}, docs/ablations/sa-merging.csv and the suite's weights, writes docs/*.png and the blocks of
 README.md between <!-- NAME --> and <!-- /NAME -->. Nothing in those blocks is written by hand. Takes half a minute;
 downloads nothing.
 """
@@ -39,7 +39,7 @@ def main() -> None:
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = {"leaderboard": leaderboard_block(record), "bands": bands_block()}
-    blocks |= {name: ablation_block(docs / "ablations" / f"{name}.csv") for name in ("sa-merging", "lwptv")}
+    blocks["sa-merging"] = ablation_block(docs / "ablations" / "sa-merging.csv")
     for name, block in blocks.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
         if not re.search(pattern, readme, flags=re.DOTALL):
@@ -70,9 +70,9 @@ def leaderboard_block(record: dict) -> str:
 
 
 def ablation_block(file: Path) -> str:
-    """An ablation's table; the random masks and shuffles of one kind in a single row, from lowest to highest mean."""
+    """An ablation's table; the random masks in a single row, from lowest to highest mean."""
     gains = pd.read_csv(file)
-    gains["group"] = gains.variant.str.replace(r"^(random mask|shuffled scores) \d+$", r"\1, each seed", regex=True)
+    gains["group"] = gains.variant.str.replace(r"^random mask \d+$", "random mask, each seed", regex=True)
     header = "| variant | median lam | ID avg | gain | spread | OOD avg | gain | spread |"
     lines = [header, "|---|---|---|---|---|---|---|---|"]
     for name, rows in gains.groupby("group", sort=False):
