@@ -3,9 +3,9 @@
     make demo && samerge-edu ablate sa-merging --images 60 --out docs/ablations
     python data_scripts/refresh_readme.py
 
-Reads demo/leaderboard.{json,png}, docs/ablations/sa-merging.csv and the suite's weights, writes docs/*.png and the blocks of
-README.md between <!-- NAME --> and <!-- /NAME -->. Nothing in those blocks is written by hand. Takes half a minute;
-downloads nothing.
+Reads demo/leaderboard.{json,png}, docs/ablations/sa-merging.csv and the suite's weights, writes docs/*.png and the
+blocks of README.md between <!-- NAME --> and <!-- /NAME -->. Nothing in those blocks is written by hand. Takes half a
+minute; downloads nothing.
 """
 
 import datetime
