@@ -91,7 +91,7 @@ def largest(experts: Sequence[Adapter], keep: int) -> list[Adapter]:
 def at_random(experts: Sequence[Adapter], keep: int, seed: int) -> list[Adapter]:
     """Ranks drawn by lot, other ones in every layer of every expert."""
     generator = torch.Generator().manual_seed(seed)
-    return changed(experts, lambda A, B: kept(A, B, torch.rand(len(A), generator=generator), keep))
+    return changed(experts, lambda A, B: kept(A, B, torch.rand(len(A), generator=generator).to(A.device), keep))
 
 
 def singular(experts: Sequence[Adapter]) -> list[Adapter]:
