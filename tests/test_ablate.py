@@ -51,7 +51,8 @@ def test_gains_are_differences_within_a_subset():
 
 def test_a_table_is_of_one_part_and_one_kind_of_scale():
     other = rows(("ref", "", 0, 0), ("x", "", 10, 20), part="pairs", lam_from="fixed")
-    both = pd.concat([MEASURED, other])
+    fixed = rows(("ref", "", 1, 1), ("x", "", 4, 2), lam_from="fixed")
+    both = pd.concat([MEASURED, other, fixed])
     pd.testing.assert_frame_equal(ablate.table(both, "ref"), ablate.table(MEASURED, "ref"))
     gains = ablate.table(both, "ref", "fixed", "pairs").set_index("variant")
     assert (gains.id_gain["x"], gains.ood_gain["x"]) == (10, 20)
@@ -60,13 +61,13 @@ def test_a_table_is_of_one_part_and_one_kind_of_scale():
 
 def test_run_scores_a_subset_on_its_own_tasks_and_at_the_fixed_scale_too():
     suite = load_suite("pocket")
-    tasks = suite.id_tasks[:-1]
+    tasks = suite.id_tasks[:-2]
     measured = ablate.run(
         suite, {"TA": task_arithmetic, "half": lambda taus: {k: v / 2 for k, v in task_arithmetic(taus).items()}},
         which=[suite.id_tasks, tasks], n=4, fixed={"TA": 1.8}, part="here",
     )  # fmt: skip
-    assert measured.left_out.tolist() == ["", "", ""] + [suite.id_tasks[-1]] * 3
-    assert measured.tasks.tolist() == [len(tasks) + 1] * 3 + [len(tasks)] * 3
+    assert measured.left_out.tolist() == ["", "", ""] + ["vehicles, scenes"] * 3
+    assert measured.tasks.tolist() == [len(tasks) + 2] * 3 + [len(tasks)] * 3
     assert measured.lam_from.tolist() == ["validation", "fixed", "validation"] * 2
     assert measured.lam[1] == 1.8
     assert set(measured.part) == {"here"}
