@@ -10,7 +10,8 @@
 #
 # **Needs** notebooks 01 and 02. **Minutes** 35 to read, 30 for the exercises. On Colab choose a T4 (Runtime, Change runtime
 # type) and File, Save a copy in Drive, before you start. With the real experts it fetches 2.0 GB of models and about
-# 0.2 GB of images, once. What you read here was executed on a miniature, in seconds; the next cell says more.
+# 0.2 GB of images, once; minutes on a T4, which nobody has measured yet. What you read here was executed on a miniature, in
+# half a minute: the line under the first cell below says which of the two is running.
 
 # %%
 import dataclasses
@@ -30,6 +31,7 @@ name = os.environ.get("SAMERGE_CLIP", "vit-b-32")  # the real experts, unless SA
 os.environ["SAMERGE_SUITE"] = name  # se.show compares with numbers of the same suite, if there are any
 device = "cuda" if torch.cuda.is_available() else "cpu"
 model, lora = SUITES[name]
+TASKS = WORKSHOP  # four small ones; 8 for the literature's eight (3.4 GB of models, 8.8 GB of images)
 PER_CLASS = 25  # test images of each class at most; None for whole test sets
 print(f"This notebook leaves the pocket suite: {name} ({model}{', LoRA' if lora else ''}), tasks {', '.join(WORKSHOP)}")
 
@@ -53,24 +55,23 @@ print(f"This notebook leaves the pocket suite: {name} ({model}{', LoRA' if lora 
 # %%
 from samerge_edu.suites.vit_b_32 import prefetch_suite
 
-prefetch_suite(name, images=True, dry_run=True)
+prefetch_suite(name, TASKS, images=True, dry_run=True)
 
 # %% [markdown]
 # "None stated" means what it says: the authors published without a licence, so use the files to learn, and ask before you
-# pass them on. Now fetch. Every file is checked against the sha256 that the hub names it by, a broken transfer is taken up
-# where it stopped, and a second call finds everything here.
+# pass them on. Now fetch. Every file of weights is checked against its sha256, a broken transfer is taken up where it
+# stopped, and a second call finds everything here.
 
 # %%
-prefetch_suite(name, images=True, say=lambda line: None)
-prefetch_suite(name, say=lambda line: print(line) if "checked" in line else None)
+prefetch_suite(name, TASKS, images=True, say=lambda line: print(line) if "checked" in line else None)
 
 # %% [markdown]
 # On a machine without a network: `samerge-edu prefetch --suite vit-b-32 --images --to DIR` where there is one, carry `DIR`
 # over, and set `SAMERGE_ASSETS=DIR`. For a class of thirty behind one address, do that once and share the folder.
 #
-# Two formats came in. A **safetensors** file is a table of contents and numbers. KnOTS' adapters are **pickles**: opening one
-# runs whatever code is inside. This package reads tensors out of those with PyTorch's `weights_only=True`, refuses anything
-# else in them, and never opens an expert that is a pickle under another name.
+# The weights are **safetensors** files: a table of contents, and numbers. Older checkpoints, KnOTS' adapters too, are
+# **pickles**: opening one runs whatever code is inside. This package takes tensors out of KnOTS' with PyTorch's
+# `weights_only=True`, refuses a file that holds anything else, and opens no expert that is a pickle under another name.
 #
 # ## Will it fit?
 #
@@ -106,7 +107,7 @@ for architecture in ("ViT-B-32-quickgelu", "ViT-L-14-quickgelu"):
 # these numbers instead of being killed half-way.
 
 # %%
-suite = se.load_suite(name, per_class=PER_CLASS, device=device)
+suite = se.load_suite(name, tasks=TASKS, per_class=PER_CLASS, device=device)
 print("checkpoint family:", suite.family)
 
 # %% tags=["nbval-ignore-output"]
@@ -297,7 +298,7 @@ for method, file in files.items():
 # | TALL | TALL-masks' checkpoints; DTD's test images were in its training set | 48.3 | 92.8 |
 #
 # The averages are over the eight tasks, from the papers. The same algorithm on the same architecture differs by points.
-# Here is what the papers print for Task Arithmetic and simple averaging, all eight tasks:
+# Here is what the papers print for four methods, all eight tasks:
 
 # %%
 from samerge_edu.suites.published import PUBLISHED
@@ -363,7 +364,7 @@ se.figure(plots.titled(fig, sentence), sentence)
 # A difference of a few points is expected, and each reason can be checked:
 #
 # * **Fewer experts.** The published rows merge eight and are read off on your four tasks. You merged four. Each expert is in
-#   the way of the others; the next cell measures how much.
+#   the way of the others; the next cell measures how much. `TASKS = 8` in the first cell takes all eight.
 # * **Fewer images, and balanced.** Yours are the first `PER_CLASS` of each class. SVHN and GTSRB have common and rare classes;
 #   the papers count images, you count classes alike. `PER_CLASS = None` and `data_scripts/evaluate_suite.py` use whole sets.
 # * **The scale.** Published numbers use a fixed lam, or one tuned on validation. With four experts the best lam is larger.
@@ -458,7 +459,7 @@ print(f"{sum(same)} of {2 * blocks} joined tensors are the base's own")
 #
 # | claim | status |
 # |---|---|
-# | A merge tensor by tensor gives the numbers of a merge in memory | measured here and in the tests, every method marked so |
+# | A merge tensor by tensor gives the numbers of a merge in memory | tested for every method marked so, `tests/test_streaming.py` |
 # | The peak is about (N + 2) times the largest tensor, whatever the depth | measured at ViT-B/32's size, `tests/benchmarks/bench_streaming.py` |
 # | Fewer experts, higher accuracy on each task | measured here, on the suite that ran |
 # | The accuracies of the eight-task table | from the papers, by family; see `samerge_edu/suites/published.py` |
