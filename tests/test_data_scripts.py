@@ -106,7 +106,7 @@ def test_a_mistake_ends_with_one_line(hub, run):
         run("download_experts", "--model", "ViT-tiny", "--tasks", "mnits")
     with pytest.raises(SystemExit, match=r"download_experts: .* has no repository 'samerge-edu/tiny-clip_dtd'"):
         run("download_experts", "--model", "ViT-tiny", "--tasks", "dtd")
-    with pytest.raises(SystemExit, match="download_data: .* has no repository 'datasets/tanganke/dtd'"):
+    with pytest.raises(SystemExit, match=r"download_data: .* has no repository 'datasets/tanganke/dtd'"):
         run("download_data", "--tasks", "dtd")
 
 
