@@ -455,7 +455,7 @@ for kind, values in chance.items():
 # sum: one run of ten rounds passes through all smaller T. What does the effective scale say?
 
 # %%
-ROUNDS, SHARES = (1, 2, 4, 7, 10), (0.1, 0.2, 0.3, 0.4)
+ROUNDS, SHARES = (1, 2, 4, 7, 10), (0.2, 0.3, 0.4)
 grid, after_10 = {}, {}
 
 
@@ -512,7 +512,7 @@ se.explore(draw, presets, says, T=list(ROUNDS), p=list(SHARES))
 # %% [markdown]
 # ## Where does the choice begin to matter?
 #
-# A tenth is much. Perhaps the choice matters when less is left? The runs above end at four densities. Random masks of the
+# A tenth is much. Perhaps the choice matters when less is left? The runs above end at three densities. Random masks of the
 # same densities, three each, at the same effective scale:
 
 # %%
@@ -671,10 +671,10 @@ se.figure(plots.titled(figure, sentence), sentence)
 # | Retention after T rounds is $(1-p)^T$ | holds, if the quota is taken among survivors; measured here |
 # | Accuracy rises with T, for every p, at the plain sum | holds here, and so does a simpler reason: the sum gets shorter. At equal density one shot does as well |
 # | Pruning in rounds resolves sign conflict | holds for `agreement`, not for the formula read literally; measured here |
-# | Structural sensitivity is better than magnitude | not visible here: G hardly varies within a tensor (notebook 04) |
-# | Modulation by the aggregate is better than none | not visible here, at equal effective scale |
+# | Structural sensitivity is better than magnitude | not visible here: without it the result is the same, since G hardly varies within a tensor (notebook 04) |
+# | Modulation by the aggregate is better than none | not visible here, at equal effective scale (`own size` has neither modulation nor sensitivity) |
 # | Saliency-guided removal is better than random removal | **does not hold here**: ten random and ten shuffled masks do at least as well, within a point or two; nor at lower densities |
 # | The plain sum, lam = 1, beats other data-free merges | does not hold here: the sum is so long that the merge is below the base |
 # | SA-Merging helps other merges | not visible here; it harms WUDI |
 # | At equal effective scale, all masks are one curve | measured here, one seed of each, eight experts |
-# | With large experts, whose updates are more redundant or have outliers, the mask matters | open: run with `SAMERGE_SUITE=vit-b-32` |
+# | With large experts, whose updates are more redundant or have outliers, the mask matters | open: `samerge-edu ablate sa-merging --suite vit-b-32` (this notebook would need much memory there: it keeps every variant) |
