@@ -51,6 +51,37 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("transforms/lwptv.py", "PIECE = 2**16", "2 -> 3"): "the same sums over larger pieces",
     ("transforms/lwptv.py", "PIECE = 2**16", "16 -> 17"): "the same sums over larger pieces",
     (
+        "transforms/lwptv.py",
+        'order = torch.randperm(len(names), generator=own_generator(shuffle, "layers", 0)).tolist()',
+        "0 -> 1",
+    ): "another draw for each seed",
+    (
+        "transforms/lwptv.py",
+        "entries[layer] = entries.get(layer, 0) + len(whole[0])",
+        "0 -> 1",
+    ): "of whole[0]: the tensors of all experts have the same size",
+    (
+        "transforms/lwptv.py",
+        "return {key: torch.full_like(stacked(taus, key), eta == 0, dtype=torch.bool) for key in taus[0]}",
+        "0 -> 1",
+    ): "of taus[0]: all have the same names, and masks are looked up by name",
+    ("transforms/lwptv.py", "for key in taus[0]:", "0 -> 1"): "the same, in the loop over parameters",
+    (
+        "transforms/lwptv.py",
+        "return {key: _combine(keep(key), mask_rule) for key in taus[0]}",
+        "0 -> 1",
+    ): "the same names again",
+    (
+        "transforms/lwptv.py",
+        'hint = f"; {eta:g} % is {eta / 100:g}" if 1 < eta <= 100 else ""',
+        "Lt -> LtE",
+    ): "eta = 1 is allowed and never gets here",
+    (
+        "merges/peft_lora.py",
+        "sign = [-1 if w < 0 else 1 for w in weights]",
+        "Lt -> LtE",
+    ): "the sign of an adapter of weight 0",
+    (
         "merges/knots.py",
         "U, S, Vt = torch.linalg.svd(torch.cat(updates, dim=1).double(), full_matrices=False)",
         "False -> True",

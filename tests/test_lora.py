@@ -230,11 +230,12 @@ def test_linear_is_the_sum_plus_the_cross_terms(g):
         close(tau - cross, weighted_sum(adapters, weights)[k])
 
 
+@pytest.mark.parametrize("weight", [0.6, -0.6])
 @pytest.mark.parametrize("merge", [cat, svd, linear])
-def test_one_adapter_alone_is_itself(g, merge):
+def test_one_adapter_alone_is_itself(g, merge, weight):
     expert = adapter(g, scale=0.8)
-    for k, tau in dense(merge([expert], [0.6])).items():
-        close(tau, 0.6 * dense(expert)[k])
+    for k, tau in dense(merge([expert], [weight])).items():
+        close(tau, weight * dense(expert)[k])
 
 
 def test_linear_depends_on_the_gauge_and_cat_and_svd_do_not(g):
@@ -253,6 +254,7 @@ def test_svd_is_the_best_approximation_of_its_rank(g):
         U, S, Vt = torch.linalg.svd(exact)
         assert len(merged[k].A) == 3
         close(dense(merged)[k], (U[:, :3] * S[:3]) @ Vt[:3], atol=1e-4)
+        close(dense(svd(adapters, rank=1))[k], S[0] * torch.outer(U[:, 0], Vt[0]), atol=1e-4)
 
 
 def test_peft_merges_refuse(g):

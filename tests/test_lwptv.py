@@ -108,6 +108,12 @@ def test_by_parameter_every_number_is_a_layer(eta, rule):
             assert tau_hat[key].flatten()[i] == expected, (key, i)
 
 
+def test_the_layers_come_in_the_order_of_the_first_expert():
+    first, *others = example_taus()
+    turned = [{key: tau[key] for key in reversed(tau)} for tau in others]
+    assert list(layer_saliency([first, *turned])) == list(first)
+
+
 @pytest.mark.parametrize("piece", [1, 5, 1000])
 def test_large_tensors_are_looked_at_in_pieces(monkeypatch, piece):
     monkeypatch.setattr("samerge_edu.transforms.lwptv.PIECE", piece)
