@@ -164,7 +164,8 @@ def merge(
         check_writable([out])
         loaded = loaded_suite(suite, device, tasks)
         typer.echo(f"{name} of {', '.join(loaded.experts)} ({loaded.family})")
-        typer.echo(forecast([loaded.theta_0, *loaded.experts.values()], row.per_tensor, loaded.device))
+        plan = forecast([loaded.theta_0, *loaded.experts.values()], row.per_tensor, loaded.device)
+        typer.echo(f"{plan}\nthis command: {plan.streamed}")
         lam = row.lam if lam is None else lam
         with tqdm(total=len(loaded.theta_0), leave=False, delay=1, unit="tensor") as bar:
             merge_suite(

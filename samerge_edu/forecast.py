@@ -27,6 +27,11 @@ class Forecast:
     device: str
     plan: str | None
 
+    @property
+    def streamed(self) -> str:
+        """The last way in `needs`: the one that `streaming.merge_to_file` takes, whatever would fit."""
+        return list(self.needs)[-1]
+
     def __str__(self) -> str:
         gib = f"{self.free / 2**30:.2f} GiB"
         lines = [f"{name:<22}{needed / 2**30:8.2f} GiB" for name, needed in self.needs.items()]

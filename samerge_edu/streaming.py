@@ -57,7 +57,7 @@ def merge_to_file(
     taus = lazy_task_vectors(theta_0, thetas)
     plan = forecast([theta_0, *thetas], per_tensor, device)
     advice = "" if per_tensor else "the method looks at all tensors at once"
-    check_fits(min(plan.needs.values()), f"merging {len(thetas)} experts", device, advice)
+    check_fits(plan.needs[plan.streamed], f"merging {len(thetas)} experts", device, advice)
     if not math.isfinite(lam):
         raise ValueError(f"lam: got {lam}, expected a finite number")
 

@@ -89,10 +89,11 @@ def test_a_published_suite_becomes_a_clip_that_open_clip_loads(run, hub, tmp_pat
     result = run("merge", "--suite", "vit-tiny", "--method", method.lower(), "--out", "merged/it.safetensors",
                  "--tasks", "mnist,eurosat")  # fmt: skip
     assert result.exit_code == 0, result.output
-    first, *needs, _free, plan, last = result.stdout.splitlines()
+    first, *needs, _free, plan, how, last = result.stdout.splitlines()
     assert first == f"{method} of mnist, eurosat (tiny: made by tests/tiny_hub.py)"
     assert len(needs) == (3 if METHODS[method].per_tensor else 2)
     assert plan == "plan: everything in memory"
+    assert how == f"this command: {'one tensor at a time' if METHODS[method].per_tensor else 'read as needed'}"
     assert last.endswith(f"lam = {METHODS[method].lam:g}")
     model, _, _ = open_clip.create_model_and_transforms("local-dir:merged")
     suite = load_suite("vit-tiny", tasks=("mnist", "eurosat"))
