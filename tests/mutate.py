@@ -43,6 +43,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "Lt -> LtE",
     ): "a draw that equals the density: one in 16 million",
     (
+        "transforms/della.py",
+        "m = torch.rand(value.shape, generator=lots, device=lots.device).to(value.device) < p",
+        "Lt -> LtE",
+    ): "a draw that equals the probability: one in 16 million",
+    (
+        "transforms/della.py",
+        "order = magnitude.argsort(dim=-1, stable=True)",
+        "True -> False",
+    ): "PyTorch's sort on the CPU is stable anyway; this is for the others",
+    (
         "transforms/lines.py",
         "alpha = float(size_of_sum / size / len(taus)) if size > 0 else 0.0",
         "0.0 -> 1.0",

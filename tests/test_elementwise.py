@@ -291,6 +291,13 @@ def test_della_may_be_certain_of_the_largest():
     assert torch.equal(w[:, 1], torch.full((500,), 9.0))
 
 
+def test_della_alone_refuses_what_is_not_finite():
+    taus = example_taus()
+    taus[1]["visual.conv1.weight"][0, 0, 0, 0] = math.nan
+    with pytest.raises(ValueError, match=r"task vector 1, key 'visual\.conv1\.weight': got 1 entries that are NaN"):
+        della(taus, G)
+
+
 # ---------------------------------------------------------------------------- Breadcrumbs
 
 
