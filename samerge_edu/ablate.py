@@ -229,11 +229,12 @@ def write(rows: pd.DataFrame, gains: pd.DataFrame, reference: str, folder: Path,
     lines = [json.dumps(row) for row in rows.round(3).to_dict("records")]
     (folder / f"{name}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
     gains.to_csv(folder / f"{name}.csv", index=False, float_format="%.4g")
-    if name == "lwptv":
+    whole_study = name == "lwptv" and (rows.lam_from == "fixed").any()  # and not one `run` of its variants
+    if whole_study:
         (folder / f"{name}-tables.md").write_text(report(rows), encoding="utf-8")
     with plt.rc_context():
         style()
-        pictures = {name: figure(gains, reference)} | (figures(rows) if name == "lwptv" else {})
+        pictures = {name: figure(gains, reference)} | (figures(rows) if whole_study else {})
         for file, (fig, _) in pictures.items():
             fig.savefig(folder / f"{file}.png", bbox_inches="tight")
             plt.close(fig)

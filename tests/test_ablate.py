@@ -132,5 +132,8 @@ def test_lwptv_has_tables_and_pictures_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(ablate, "report", lambda rows: f"{len(rows)} rows")
     monkeypatch.setattr(ablate, "figures", lambda rows: {"more": ablate.figure(ablate.table(rows, "ref"), "ref")})
     ablate.write(MEASURED, ablate.table(MEASURED, "ref"), "ref", tmp_path, "lwptv")
-    assert (tmp_path / "lwptv-tables.md").read_text(encoding="utf-8") == "4 rows"
+    assert {f.name for f in tmp_path.iterdir()} == {"lwptv.json", "lwptv.csv", "lwptv.png"}  # no study, but a `run`
+    study = pd.concat([MEASURED, MEASURED.assign(lam_from="fixed")])
+    ablate.write(study, ablate.table(study, "ref"), "ref", tmp_path, "lwptv")
+    assert (tmp_path / "lwptv-tables.md").read_text(encoding="utf-8") == "8 rows"
     assert {f.name for f in tmp_path.glob("*.png")} == {"lwptv.png", "more.png"}
