@@ -87,6 +87,26 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "Lt -> LtE",
     ): "eta = 1 is allowed and never gets here",
     (
+        "transforms/sa_lora.py",
+        "keep = math.ceil((1 - p) ** t * len(A) * (1 - 1e-12))",
+        "1e-12 -> 2e-12",
+    ): "far below a rank, far above rounding",
+    (
+        "transforms/sa_lora.py",
+        "gamma = (u * B * (theta(key).sign() @ (x * A).T)).sum(dim=0)",
+        ".sum -> .mean",
+    ): "one factor for all ranks of a layer, which are ranked among themselves",
+    (
+        "transforms/sa_lora.py",
+        "eta += s * ((B.T @ working(B_i)) * (A @ working(A_i).T)).sum(dim=1)",
+        "Add -> Sub",
+    ): "the sign of eta: S is |gamma eta|",
+    (
+        "merges/pcb.py",
+        "return unflatten(weighted / total.clamp(min=1e-12), like=taus[0])",
+        "1e-12 -> 2e-12",
+    ): "where no expert has a weight: 0 divided by either",
+    (
         "merges/peft_lora.py",
         "sign = [-1 if w < 0 else 1 for w in weights]",
         "Lt -> LtE",

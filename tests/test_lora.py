@@ -1,3 +1,4 @@
+import inspect
 import json
 import math
 from functools import partial
@@ -302,6 +303,31 @@ def test_one_round_against_explicit_updates(g):
                 a, b = (adapters[n][k].A[j], adapters[n][k].B[:, j]) if j in best else (0 * S[0], 0 * S[0])
                 assert (merged[k].A[j] == a).all()
                 assert (merged[k].B[:, j] == b).all()
+
+
+def test_experts_of_different_ranks_against_explicit_updates(g):
+    base, _ = problem(g)
+    for _ in range(20):  # so that weighting the experts by their rank would change a choice
+        ranks = {r: adapter(g, r=r, scale=0.1, dtype=torch.float64) for r in (8, 1, 4)}
+        adapters = list(ranks.values())
+        out = sa_lora(adapters, theta_0=base, flow=chain_flow, T=1, p=0.5)
+        for n, (r, merged) in enumerate(zip(ranks, out, strict=True)):
+            for k, S in scores_from_explicit_updates(base, adapters, n).items():
+                best = set(S.topk(math.ceil(r / 2)).indices.tolist())
+                assert {j for j in range(r) if merged[k].A[j].any()} == best
+
+
+def test_a_rank_that_does_nothing_is_never_kept_for_one_that_does():
+    """The first rank has a = 0; the second is cancelled by the other expert, so that its score is 0 as well."""
+    A = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
+    one, other = ({"w": LoRA(A, torch.tensor([[1.0, b]]), 0.1)} for b in (3.0, -3.0))
+    for out in sa_lora([one, other], theta_0={"w": torch.ones(1, 2)}, flow=chain_flow, T=1, p=0.5):
+        assert out["w"].A.tolist() == [[0.0, 0.0], [1.0, 2.0]]
+
+
+def test_the_defaults_of_sa_lora_are_those_for_entries():
+    knobs = inspect.signature(sa_lora).parameters
+    assert (knobs["T"].default, knobs["p"].default) == (10, 0.2)
 
 
 def test_rounds_rescore_and_keep_the_shape(g):
