@@ -39,13 +39,15 @@ class Forecast:
 
 
 def forecast(
-    models: Sequence[Params], per_tensor: bool, device: str | torch.device = "cpu", copies: float = 1
+    models: Sequence[Params], per_tensor: bool, device: str | torch.device = "cpu", copies: float = 2
 ) -> Forecast:
     """Predict the memory of merging `models` (the base and N experts), and choose the first plan that fits.
 
     Nothing is read but names, shapes and dtypes. A method that works tensor by tensor can stream; a global one
-    (`per_tensor=False`) reads lazily, but holds `copies` (N, d) matrices in float32 at its peak. The default is
-    generous for those of this package: with 8 x ViT-B/32, TIES was measured at 0.3 of what it allows.
+    (`per_tensor=False`) reads lazily, but holds `copies` (N, d) matrices in float32 at its peak. The default fits
+    the most demanding of this package: with 8 x ViT-B/32, SA-Merging was measured at 0.9 of what it allows, TIES
+    at 0.2 (tests/benchmarks/bench_streaming.py). One tensor at a time is what a sum needs; a method that takes
+    singular values of it (TSV-M) was measured at five times that, 0.4 GiB in all.
     """
     spec = structure(models[0])
     numel = {k: torch.Size(shape).numel() for k, (shape, _) in spec.items()}
