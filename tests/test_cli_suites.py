@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_forecast_and_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr(forecast_module, "free_memory", lambda device: 10**6)
     result = run("merge", "--method", "TIES", "--out", "it.safetensors")
     assert "plan: does not fit" in result.stdout
-    assert "merging 8 experts needs 0.11 GiB, cpu has 0.00 GiB free" in refused(result)
+    assert "merging 8 experts needs 0.10 GiB, cpu has 0.00 GiB free" in refused(result)
     assert list(tmp_path.iterdir()) == []
 
 
