@@ -106,6 +106,34 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return unflatten(weighted / total.clamp(min=1e-12), like=taus[0])",
         "1e-12 -> 2e-12",
     ): "where no expert has a weight: 0 divided by either",
+    **{
+        ("transforms/sa_merging.py", line, change): why
+        for line, change, why in (
+            (
+                "keep = math.ceil((1 - p) ** t * sum(tau_hat[n][key].numel() for key in group) * (1 - 1e-12))",
+                "1e-12 -> 2e-12",
+                "far below an entry, far above rounding",
+            ),
+            ('if device.type != "cpu":', "NotEq -> Eq", "how many experts at a time: the result is the same"),
+            (
+                'if device.type != "cpu":',
+                "condition -> not condition",
+                "how many experts at a time: the result is the same",
+            ),
+            ("work(n)", "statement -> pass", "runs on a GPU only: test_cpu_and_cuda_agree"),
+            ("torch.set_num_threads(1)  # for each of ours", "1 -> 2", "speed only"),
+            ("torch.set_num_threads(1)  # for each of ours", "statement -> pass", "speed only"),
+            ("with ThreadPoolExecutor(min(threads, N)) as pool:", "min -> max", "speed only"),
+            (
+                "if s.sum().isnan() and s.isnan().any():",
+                ".sum -> .mean",
+                "NaN either way; a glance before the closer look",
+            ),
+            ('if x.device.type != "cpu":', "NotEq -> Eq", "two ways to the same positions"),
+            ('if x.device.type != "cpu":', "condition -> not condition", "two ways to the same positions"),
+            ("return x.flatten().nonzero().squeeze(1)", "1 -> 2", "runs on a GPU only: test_cpu_and_cuda_agree"),
+        )
+    },
     (
         "merges/peft_lora.py",
         "sign = [-1 if w < 0 else 1 for w in weights]",

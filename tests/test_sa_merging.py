@@ -217,6 +217,39 @@ def test_tensors_of_one_dimension(g, one_d):
             torch.testing.assert_close(merged, {"mean": total / 2, "sum": total, "base": 0 * total}[one_d])
 
 
+def test_tensors_of_one_dimension_are_pruned_like_the_rest_and_one_expert_has_them_too(g):
+    tau = {"w": torch.randn(3, 4, generator=g), "b": torch.tensor([0.1, -3.0, 2.0, 0.2])}
+    out = sa_merging([tau], score=magnitude_score(), T=1, p=0.5)[0]
+    assert out["b"].tolist() == [0.0, -3.0, 2.0, 0.0]
+    out = sa_merging([tau], score=magnitude_score(), T=1, p=0.5, one_d="mean")[0]
+    assert torch.equal(out["b"], tau["b"])
+    assert out["w"].count_nonzero() == 6
+
+
+def test_a_global_quota_may_be_larger_than_any_tensor():
+    tau = {"a": torch.arange(1.0, 6.0)[:, None], "b": torch.arange(6.0, 11.0)[:, None]}
+    out = sa_merging([tau], score=magnitude_score(), T=1, p=0.2, scope="global")[0]
+    assert (out["a"].flatten().tolist(), out["b"].flatten().tolist()) == ([0, 0, 3, 4, 5], [6, 7, 8, 9, 10])
+
+
+def test_scores_may_be_infinite():
+    def score(taus):
+        return [{"w": torch.tensor([math.inf, 1.0, -math.inf, 2.0])} for _ in taus]
+
+    out = sa_merging([{"w": torch.tensor([1.0, 2.0, 3.0, 4.0])}], score=score, T=1, p=0.5)[0]
+    assert out["w"].tolist() == [1.0, 0.0, 0.0, 4.0]
+
+
+def test_the_number_of_threads_is_given_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        sa_merging([{"w": torch.ones(3)}], score=magnitude_score())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_the_dtype_is_kept(g, dtype):
     theta_0, taus = tower(g, dtype=dtype)
