@@ -40,5 +40,5 @@ def dare(taus: Sequence[Params], generator: torch.Generator, density: float = 0.
             lots = own_generator(generator, key, n)
             value = working(tau[key])
             m = torch.rand(value.shape, generator=lots, device=lots.device).to(value.device) < density
-            tau_hat[n][key] = (value.masked_fill(~m, 0) / density).to(tau[key].dtype)
+            tau_hat[n][key] = m.to(value.dtype).mul_(value).div_(density).to(tau[key].dtype)
     return tau_hat
