@@ -53,8 +53,8 @@ def leaderboard(
         from . import leaderboard as board
 
         board.check_writable([csv, json, png])
-        chosen = chosen_methods(methods)
         loaded = loaded_suite(suite, device)
+        chosen = chosen_methods(methods, lora=bool(loaded.adapters))
     record = board.run(loaded, chosen, progress=True)
     typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\n{board.text(record)}")
     with one_line_errors():  # the disk may have filled up meanwhile
@@ -63,7 +63,7 @@ def leaderboard(
 
 @app.command()
 def ablate(
-    method: Annotated[str, typer.Argument(help="sa-merging or lwptv.")],
+    method: Annotated[str, typer.Argument(help="sa-merging, lwptv, or sa-lora (with --suite pocket-lora).")],
     suite: SuiteName = "pocket",
     images: Annotated[int, typer.Option(help="Images a task, for choosing lam on validation and for the test.")] = 100,
     out: Annotated[Path, typer.Option(help="Folder for the table, the picture and every single merge.")] = Path(
@@ -77,23 +77,26 @@ def ablate(
         if method not in study.VARIANTS:
             raise ValueError(f"unknown method '{method}'; there are: {', '.join(study.VARIANTS)}")
         loaded = loaded_suite(suite)
+        variants = study.VARIANTS[method](loaded)
     reference = "Task Arithmetic" if method == "sa-merging" else "TA"
-    rows = study.run(loaded, study.VARIANTS[method](loaded), n=images, progress=True)
+    rows = study.run(loaded, variants, n=images, progress=True)
     gains = study.table(rows, reference)
     typer.echo(gains.round(2).to_string(index=False))
     with one_line_errors():
         study.write(rows, gains, reference, out, method)
 
 
-def chosen_methods(names: str) -> dict:
-    """The rows of METHODS that a comma-separated list names, in the table's order; case does not matter."""
-    from .methods import METHODS
+def chosen_methods(names: str, lora: bool = False) -> dict:
+    """The rows that a comma-separated list names, in the table's order; case does not matter. `lora`: adapters' too."""
+    from .methods import LORA_METHODS, METHODS
 
+    rows = METHODS | LORA_METHODS if lora else METHODS
     wanted = {name.strip().lower() for name in names.split(",") if name.strip()}
-    known = {name.lower() for name in METHODS}
+    known = {name.lower() for name in rows}
     if unknown := sorted(wanted - known):
-        raise ValueError(f"unknown method '{unknown[0]}'; there are: {', '.join(METHODS)}")
-    return {name: method for name, method in METHODS.items() if not wanted or name.lower() in wanted}
+        hint = " (with --suite pocket-lora, more)" if not lora else ""
+        raise ValueError(f"unknown method '{unknown[0]}'; there are{hint}: {', '.join(rows)}")
+    return {name: method for name, method in rows.items() if not wanted or name.lower() in wanted}
 
 
 def loaded_suite(name: str, device: str = "cpu", tasks: str = ""):

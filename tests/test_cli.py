@@ -11,7 +11,9 @@ from tiny_suite import TinySuite
 from typer.testing import CliRunner
 
 from samerge_edu import cli, doctor, leaderboard, suites
-from samerge_edu.methods import METHODS
+from samerge_edu.methods import LORA_METHODS, METHODS
+
+ROWS = ", ".join(METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +70,27 @@ def test_leaderboard_runs_all_methods_without_being_told(run, monkeypatch):
     assert list(seen[0]) == list(METHODS)
 
 
+def test_lora_experts_have_rows_of_their_own(run, monkeypatch, tiny):
+    seen = []
+    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, progress: seen.append(methods) or SystemExit)
+    monkeypatch.setattr(leaderboard, "text", lambda record: "")
+    monkeypatch.setattr(tiny, "adapters", {"a": object()})
+    run("leaderboard")
+    run("leaderboard", "--methods", "sa-lora")
+    assert list(seen[0]) == [*METHODS, *LORA_METHODS]
+    assert list(seen[1]) == ["SA-LoRA"]
+
+
+def test_a_lora_study_of_other_experts_ends_in_one_line(run, tmp_path):
+    assert "LoRA" in refused(run("ablate", "sa-lora"))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["--suite", "purse"], "got 'purse', expected one of pocket"),
-        (["--methods", "Average,Magic"], f"unknown method 'magic'; there are: {', '.join(METHODS)}"),
+        (["--methods", "Average,Magic"], f"unknown method 'magic'; there are (with --suite pocket-lora, more): {ROWS}"),
         (["--device", "abacus"], "unknown device 'abacus'; here there are: cpu"),
         (["--csv", "no/such/rows.csv"], "cannot write no/such/rows.csv: there is no folder no/such"),
         (["--json", "."], "cannot write .: it is a folder"),

@@ -26,6 +26,7 @@ class TinySuite:
     device = torch.device("cpu")
     id_tasks = ("ink", "noise", "land")
     ood_tasks = ("letters", "flags")
+    adapters = {}  # noqa: RUF012 - its experts are no LoRA experts
     logit_scale = 10.0
     sizes = {"ink": 2, "noise": 3, "land": 5, "letters": 4, "flags": 3}  # noqa: RUF012 - a constant of the test
 

@@ -16,8 +16,8 @@ def knots(
         [tau_1 ... tau_N] = U diag(S) [V_1^T ... V_N^T]             (out, N in) = (out, k) (k, k) (k, N in)
         tau_m = U merge(diag(S) V_1^T, ..., diag(S) V_N^T)          (out, in)   = (out, k) (k, in)
 
-    LoRA updates of different experts live in different low-dimensional spaces, so entries hardly meet and an
-    entry-wise merge (signs, magnitudes) has little to compare. The concatenation gives them the same U.
+    LoRA updates of different experts live in different low-dimensional spaces, so entries meet less often, and
+    an entry-wise merge (signs, magnitudes) has less to compare. The concatenation gives them the same U.
 
     Args: `taus`, N >= 1 task vectors, for LoRA `dense(adapter)` of the adapted layers only: `merge` sees all layers
     together, and zeros from elsewhere would count in its density. `merge`, taus -> tau_m, is what happens in the
