@@ -1,6 +1,6 @@
 """Put measured tables and pictures into README.md: the leaderboard, the suite's bands, ablations, the contact sheet.
 
-    make demo && samerge-edu ablate sa-merging --images 60 --out docs/ablations
+    make demo && samerge-edu ablate sa-merging --out docs/ablations
     python data_scripts/refresh_readme.py
 
 Reads demo/leaderboard.{json,png}, docs/ablations/sa-merging.csv and the suite's weights, writes docs/*.png and the

@@ -65,7 +65,7 @@ def leaderboard(
 def ablate(
     method: Annotated[str, typer.Argument(help="sa-merging, lwptv, or sa-lora (with --suite pocket-lora).")],
     suite: SuiteName = "pocket",
-    images: Annotated[int, typer.Option(help="Images a task, for choosing lam on validation and for the test.")] = 100,
+    images: Annotated[int, typer.Option(help="Images a task, for choosing lam on validation and for the test.")] = 60,
     out: Annotated[Path, typer.Option(help="Folder for the table, the picture and every single merge.")] = Path(
         "demo/ablations"
     ),
@@ -77,9 +77,8 @@ def ablate(
         if method not in study.VARIANTS:
             raise ValueError(f"unknown method '{method}'; there are: {', '.join(study.VARIANTS)}")
         loaded = loaded_suite(suite)
-        variants = study.VARIANTS[method](loaded)
+        rows = study.study(loaded, method, n=images, progress=True)
     reference = "Task Arithmetic" if method == "sa-merging" else "TA"
-    rows = study.run(loaded, variants, n=images, progress=True)
     gains = study.table(rows, reference)
     typer.echo(gains.round(2).to_string(index=False))
     with one_line_errors():

@@ -367,3 +367,10 @@ def test_sign_conflict_by_hand():
 def test_refuses(change, message):
     with pytest.raises(ValueError, match=message):
         sa_merging(**{"taus": [{"w": torch.ones(2, 2)}], "score": magnitude_score()} | change)
+
+
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_without_a_matrix_one_d_settles_everything(scope):
+    taus = [{"bias": torch.tensor([1.0, -2.0])}, {"bias": torch.tensor([3.0, 4.0])}]
+    out = sa_merging(taus, score=magnitude_score(), T=2, one_d="mean", scope=scope)
+    assert [tau["bias"].tolist() for tau in out] == [[0.5, -1.0], [1.5, 2.0]]

@@ -601,7 +601,7 @@ se.figure(plots.titled(fig, sentence), sentence)
 # | claim | status |
 # |---|---|
 # | Experts and their sum lose accuracy abroad, and features move | measured here, pocket suite |
-# | LwPTV with eta = 0.7 raises OOD and keeps ID or raises it slightly | from the paper, arXiv:2506.09093; here, with lam chosen for both on validation, the gain is inside the spread over subsets of the experts (`samerge-edu ablate lwptv`) |
+# | LwPTV with eta = 0.7 raises OOD and keeps ID or raises it slightly | from the paper, arXiv:2506.09093; here, with lam chosen for both on validation, the gain over subsets of the experts is inside its spread abroad and small at home (`samerge-edu ablate lwptv`, docs/ablations) |
 # | With LwPTV, a lam that is too large does less harm abroad | measured here, pocket suite, Task Arithmetic |
 # | The effect abroad is nearly all due to one tensor, the patch embedding | measured here by giving back single layers; pocket suite only |
 # | The score finds the right layers | open: a shuffled mask that happens to give back the patch embedding does about as well abroad (measured here, eleven draws, one lam) |

@@ -74,7 +74,7 @@ def sa_merging(
             if x.ndim < 2:
                 x *= one_d_factor[one_d]
     pruned = [key for key in tau_hat[0] if one_d == "prune" or tau_hat[0][key].ndim >= 2]
-    groups = [[key] for key in pruned] if scope == "tensor" else [pruned]
+    groups = [[key] for key in pruned] if scope == "tensor" or not pruned else [pruned]
 
     for t in range(1, T + 1):
         S = score(tau_hat)
@@ -85,7 +85,7 @@ def sa_merging(
                 for key, positions in _lost(S[n], tau_hat[n], group, keep, n).items():
                     tau_hat[n][key].view(-1).index_fill_(0, positions, 0)
 
-        _each(prune, len(taus), tau_hat[0][pruned[0]].device)
+        _each(prune, len(taus), next(iter(tau_hat[0].values())).device)
         if progress:
             progress(t, tau_hat)
     return tau_hat
