@@ -93,8 +93,7 @@ def chosen_methods(names: str, lora: bool = False) -> dict:
     wanted = {name.strip().lower() for name in names.split(",") if name.strip()}
     known = {name.lower() for name in rows}
     if unknown := sorted(wanted - known):
-        hint = " (with --suite pocket-lora, more)" if not lora else ""
-        raise ValueError(f"unknown method '{unknown[0]}'; there are{hint}: {', '.join(rows)}")
+        raise ValueError(f"unknown method '{unknown[0]}'; there are: {', '.join(rows)}")
     return {name: method for name, method in rows.items() if not wanted or name.lower() in wanted}
 
 

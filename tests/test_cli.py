@@ -90,7 +90,7 @@ def test_a_lora_study_of_other_experts_ends_in_one_line(run, tmp_path):
     ("words", "reason"),
     [
         (["--suite", "purse"], "got 'purse', expected one of pocket"),
-        (["--methods", "Average,Magic"], f"unknown method 'magic'; there are (with --suite pocket-lora, more): {ROWS}"),
+        (["--methods", "Average,Magic"], f"unknown method 'magic'; there are: {ROWS}"),
         (["--device", "abacus"], "unknown device 'abacus'; here there are: cpu"),
         (["--csv", "no/such/rows.csv"], "cannot write no/such/rows.csv: there is no folder no/such"),
         (["--json", "."], "cannot write .: it is a folder"),
