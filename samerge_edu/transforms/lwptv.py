@@ -47,7 +47,9 @@ def lwptv(
     differ; NaN or infinity.
 
     Limits: eta = 0 changes nothing, eta = 1 gives the base. Identical experts have S = 0 everywhere (or rounding
-    noise) and nothing to rank by: equal scores are kept in order of the layers' sorted names.
+    noise) and nothing to rank by: equal scores are kept in order of the layers' sorted names. Layers that no expert
+    changes (LoRA adapts a few) have S = 0 too and use up the share first: on the pocket suite's LoRA experts eta =
+    0.7 prunes nothing else. Hand over the adapted layers alone to prune among them.
 
     >>> a = {"front": torch.tensor([1.0, 1.0]), "middle": torch.tensor([3.0, 0.0]), "end": torch.tensor([0.0, 4.0])}
     >>> b = {"front": torch.tensor([1.0, 1.2]), "middle": torch.tensor([1.0, 0.0]), "end": torch.tensor([4.0, 0.0])}
