@@ -411,16 +411,18 @@ def flow_score(
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
         _check_fits(theta_0, taus)
-        tau_star = _total(taus)
+        tau_star = _total(taus) if modulation != "none" or flow_at == "merged" else {}
         points = [tau_star] * len(taus) if flow_at == "merged" else taus
         thetas = [Lazy(theta_0, lambda key, tau=tau: theta_0[key] + working(tau[key]), fresh=True) for tau in points]
 
+        shared = flow(thetas[0]) if flow_at == "merged" else None
+
         @cache
         def flow_of(n: int) -> Flow:
-            return flow(thetas[n])
+            return shared or flow(thetas[n])
 
         def saliency(n: int, key: str) -> Tensor:
-            S = flow_of(0 if flow_at == "merged" else n).gradient(key)  # |G|, fresh, so it may be worked on in place
+            S = flow_of(n).gradient(key)  # |G|, fresh, so it may be worked on in place
             S *= working(taus[n][key]) if modulation == "none" else tau_star[key]
             if modulation == "literal":
                 S *= thetas[n][key].sign_()
@@ -450,7 +452,7 @@ def magnitude_score(modulation: str = "none") -> Score:
         raise ValueError(f"modulation: got {modulation!r}, expected one of {expected}")
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
-        tau_star = _total(taus)
+        tau_star = _total(taus) if modulation != "none" else {}
 
         def saliency(n: int, key: str) -> Tensor:
             tau = working(taus[n][key])
