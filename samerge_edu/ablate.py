@@ -28,7 +28,7 @@ from .ablate_lwptv import Recipe, figures, lwptv_variants, on_pairs, published_l
 from .evaluate import choose_lam, h_score, scores
 from .merges.task_arithmetic import task_arithmetic
 from .merges.ties import ties
-from .params import add, flatten, pipe, task_vectors
+from .params import add, mean_cosine, pipe, task_vectors
 from .plots import style, titled
 from .saliency import clip_flow, flow_score, magnitude_score, random_score
 from .suites import load_suite
@@ -146,18 +146,6 @@ def run(
                     rows.append(row | {"ood_avg": ood_avg, "h": h_score(id_avg, ood_avg), "per_task": per_task})
                 bar.update()
     return pd.DataFrame(rows)
-
-
-def mean_cosine(taus) -> float:
-    """Mean cosine over all pairs of task vectors, 1 for a single one.
-
-    >>> x, y = torch.tensor([3.0, 0.0]), torch.tensor([3.0, 4.0])
-    >>> round(mean_cosine([{"w": x}, {"w": y}]), 2)
-    0.6
-    """
-    V = torch.nn.functional.normalize(torch.stack([flatten(tau) for tau in taus]), dim=1)
-    pairs = [(V[i] @ V[j]).item() for i, j in combinations(range(len(V)), 2)]
-    return mean(pairs) if pairs else 1.0
 
 
 # ---------------------------------------------------------------------------- what comes out

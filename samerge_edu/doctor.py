@@ -17,7 +17,7 @@ from .forecast import free_memory
 from .masks import keep_count, topk_mask
 from .merges.average import average
 from .merges.task_arithmetic import task_arithmetic
-from .params import Params, add, flatten, task_vectors, unflatten
+from .params import Params, add, flatten, mean_cosine, task_vectors, unflatten
 
 # ---------------------------------------------------------------------------- this machine
 
@@ -151,11 +151,3 @@ def gain_kept(
 def relative_size(theta_0: Params, taus: list[Params]) -> float:
     """Mean of |tau_n| / |theta_0| over the experts, Euclidean."""
     return mean((flatten(tau).norm() / flatten(theta_0).norm()).item() for tau in taus)
-
-
-def mean_cosine(taus: list[Params]) -> float:
-    """Mean cosine between the task vectors of two different experts."""
-    directions = torch.stack([flatten(tau) / flatten(tau).norm() for tau in taus])
-    cosines = directions @ directions.T
-    n = len(taus)
-    return ((cosines.sum() - cosines.trace()) / (n * (n - 1))).item()

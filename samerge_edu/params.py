@@ -13,7 +13,9 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
+from itertools import combinations
 from pathlib import Path
+from statistics import mean
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -275,6 +277,18 @@ def unflatten(vector: Tensor, like: Params) -> dict[str, Tensor]:
         raise ValueError(f"got a vector of shape {tuple(vector.shape)}, expected ({sum(sizes.values())},)")
     pieces = dict(zip(sizes, vector.split(list(sizes.values())), strict=True))
     return {k: pieces[k].reshape(shape).to(dtype) for k, (shape, dtype) in spec.items()}
+
+
+def mean_cosine(taus: Sequence[Params]) -> float:
+    """Mean cosine over all pairs of task vectors, each as one long vector; 1 for a single one.
+
+    >>> x, y = torch.tensor([3.0, 0.0]), torch.tensor([3.0, 4.0])
+    >>> round(mean_cosine([{"w": x}, {"w": y}]), 2)
+    0.6
+    """
+    V = torch.nn.functional.normalize(torch.stack([flatten(tau) for tau in taus]), dim=1)
+    pairs = [(V[i] @ V[j]).item() for i, j in combinations(range(len(V)), 2)]
+    return mean(pairs) if pairs else 1.0
 
 
 def block_index(key: str) -> int | None:
