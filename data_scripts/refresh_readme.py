@@ -23,6 +23,7 @@ from samerge_edu.suites import load_suite
 from samerge_edu.suites.pocket.tasks import draw
 
 ROOT = Path(__file__).parent.parent
+SHOWN = ("lam", "id_avg", "id_gain", "id_spread", "ood_avg", "ood_gain", "ood_spread")  # of an ablation's columns
 
 
 def main() -> None:
@@ -76,7 +77,7 @@ def ablation_block(file: Path) -> str:
     header = "| variant | median lam | ID avg | gain | spread | OOD avg | gain | spread |"
     lines = [header, "|---|---|---|---|---|---|---|---|"]
     for name, rows in gains.groupby("group", sort=False):
-        cells = [_range(rows[c], 2 if c == "lam" else 1) for c in gains.columns if c not in ("variant", "group")]
+        cells = [_range(rows[c], 2 if c == "lam" else 1) for c in SHOWN]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
