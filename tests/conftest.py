@@ -1,3 +1,20 @@
-"""What pytest leaves alone: the demo lesson is the source of a notebook, not a module with doctests."""
+"""A hub of our own for tests that download, and what pytest leaves alone."""
 
+import pytest
+
+# the demo lesson is the source of a notebook, not a module with doctests
 collect_ignore = ["demo_lesson", "mutate.py", "benchmarks"]
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The tiny suite behind a local hub, with an empty cache."""
+    from hub_server import HubServer  # loads the model code: only for tests that ask for a hub
+    from tiny_hub import tiny_hub_folder
+
+    for variable in ("SAMERGE_ASSETS", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    with HubServer(tiny_hub_folder()) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server

@@ -7,8 +7,6 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from hub_server import HubServer
-from tiny_hub import tiny_hub_folder
 from typer.testing import CliRunner
 
 from samerge_edu import cli
@@ -24,16 +22,6 @@ from samerge_edu.suites.vit_b_32 import load_vit_b_32
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    for variable in ("SAMERGE_ASSETS", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-    with HubServer(tiny_hub_folder()) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        yield server
 
 
 def refused(result) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hub_server import HubServer
-from tiny_hub import tiny_hub_folder, write_data
+from tiny_hub import write_data
 
 from samerge_edu.data import DATA
 from samerge_edu.lora import read_peft
@@ -36,16 +36,6 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    for variable in ("SAMERGE_ASSETS", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-    with HubServer(tiny_hub_folder()) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        yield server
 
 
 @pytest.mark.parametrize("name", ["download_experts", "download_data", "evaluate_suite", "finetune_expert"])
