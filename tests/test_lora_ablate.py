@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 import torch
-from tiny_suite import TinySuite
+from tiny_suite import tiny_lora_suite
 
 from samerge_edu.ablate import VARIANTS
 from samerge_edu.ablate_lora import at_random, largest, lora_variants, recognised, rotated, singular
-from samerge_edu.lora import LoRA, dense
-from samerge_edu.params import add, task_vectors
+from samerge_edu.lora import dense
+from samerge_edu.params import task_vectors
 from samerge_edu.suites import load_suite
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
@@ -18,22 +18,12 @@ close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 
 @pytest.fixture(scope="module")
 def suite():
-    suite, g = TinySuite(), torch.Generator().manual_seed(3)
-    shapes = {k: v.shape for k, v in suite.theta_0.items() if "resblocks" in k and v.ndim == 2}
-    suite.adapters = {
-        task: {
-            k: LoRA(torch.randn(4, i, generator=g), torch.randn(o, 4, generator=g), 0.02)
-            for k, (o, i) in shapes.items()
-        }
-        for task in suite.id_tasks
-    }
-    suite.experts = {t: add(suite.theta_0, dense(a, like=suite.theta_0)) for t, a in suite.adapters.items()}
-    return suite
+    return tiny_lora_suite(scale=0.02)
 
 
 @pytest.fixture(scope="module")
 def experts(suite):
-    return list(suite.adapters.values())
+    return [suite.adapters[task] for task in suite.id_tasks]
 
 
 def test_an_expert_is_recognised_by_its_task_vector(suite, experts):

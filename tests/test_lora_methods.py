@@ -5,33 +5,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_suite import TinySuite
+from tiny_suite import tiny_lora_suite
 
-from samerge_edu.lora import LoRA, dense
 from samerge_edu.merges.knots import knots
 from samerge_edu.merges.ties import ties
 from samerge_edu.methods import LORA_METHODS, METHODS
-from samerge_edu.params import add, task_vectors
+from samerge_edu.params import task_vectors
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
 def suite():
-    """Three LoRA experts of rank 4 on the blocks' matrices, of scales that differ; stored in another order."""
-    suite, g = TinySuite(), torch.Generator().manual_seed(3)
-    shapes = {k: v.shape for k, v in suite.theta_0.items() if "resblocks" in k and v.ndim == 2}
-    suite.adapters = {
-        task: {
-            key: LoRA(torch.randn(4, i, generator=g), torch.randn(o, 4, generator=g), 0.01 * (n + 1))
-            for key, (o, i) in shapes.items()
-        }
-        for n, task in enumerate(reversed(suite.id_tasks))
-    }
-    suite.experts = {
-        task: add(suite.theta_0, dense(suite.adapters[task], like=suite.theta_0)) for task in suite.id_tasks
-    }
-    return suite
+    return tiny_lora_suite(scale=0.01, step=0.01)
 
 
 @pytest.fixture(scope="module")

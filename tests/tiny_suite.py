@@ -9,6 +9,9 @@ from open_clip.transformer import VisionTransformer
 from torch.func import functional_call
 from torch.nn.functional import normalize
 
+from samerge_edu.lora import LoRA, dense
+from samerge_edu.params import add
+
 
 @dataclass
 class Task:
@@ -93,3 +96,20 @@ class PeakSuite:
         distance = math.log(w / self.best) if w else math.inf
         right = images > (distance if distance > 0 else -self.steep * distance) if w else images < 0
         return torch.eye(2)[(~right).long()]
+
+
+def tiny_lora_suite(scale: float, step: float = 0.0) -> TinySuite:
+    """Three LoRA experts of rank 4 on the matrices of the blocks, stored last task first, scaled scale + n step."""
+    suite, g = TinySuite(), torch.Generator().manual_seed(3)
+    shapes = {k: v.shape for k, v in suite.theta_0.items() if "resblocks" in k and v.ndim == 2}
+    suite.adapters = {
+        task: {
+            key: LoRA(torch.randn(4, i, generator=g), torch.randn(o, 4, generator=g), scale + step * n)
+            for key, (o, i) in shapes.items()
+        }
+        for n, task in enumerate(reversed(suite.id_tasks))
+    }
+    suite.experts = {
+        task: add(suite.theta_0, dense(suite.adapters[task], like=suite.theta_0)) for task in suite.id_tasks
+    }
+    return suite
