@@ -1,14 +1,14 @@
 """Keep the best, or draw lots: exact counts, ties by position, density = fraction kept."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .params import Params, flatten, stacked, structure, working
+from .params import Params, flatten, stacked, structure
 
 
 def check_density(density: float) -> None:
@@ -34,25 +34,38 @@ def kth_largest(score: Tensor, k: int) -> Tensor:
     d = score.shape[-1]
     if not 1 <= k <= d:
         raise ValueError(f"k: got {k}, expected 1..{d} (the number of entries)")
-    if score.device.type == "cpu" and score.dtype in (torch.float32, torch.float64):  # numpy selects 5 times faster
+    if _numpy_is_faster(score):
         return torch.from_numpy(np.partition(score.numpy(), d - k, axis=-1)[..., [d - k]])
     return score.kthvalue(d - k + 1, dim=-1, keepdim=True).values
 
 
-def topk_mask(score: Tensor, k: int) -> Tensor:
+def topk_mask(score: Tensor, k: int, among: Tensor | None = None) -> Tensor:
     """True on exactly the k largest entries of each row; equal scores are kept in order of position.
 
-    `score` is (..., d), without NaN; returns a bool tensor of its shape. Raises ValueError for k outside 0..d.
-    A threshold alone keeps too many at a tie, so the last places go to the first entries that equal it.
+    `score` is (..., d), without NaN; returns a bool tensor of its shape. With `among`, a bool tensor (d,) beside one
+    row of scores, only entries where it is True take part. Raises ValueError for k outside 0..d, the number of
+    entries that take part.
 
     >>> topk_mask(torch.tensor([3.0, 1.0, 2.0, 2.0, 2.0]), k=3).int()
     tensor([1, 0, 1, 1, 0], dtype=torch.int32)
+    >>> topk_mask(torch.tensor([3.0, 1.0, 2.0]), k=1, among=torch.tensor([False, True, True])).int()
+    tensor([0, 0, 1], dtype=torch.int32)
     """
-    d = score.shape[-1]
+    d = score.shape[-1] if among is None else count(among)
     if not 0 <= k <= d:
         raise ValueError(f"k: got {k}, expected 0..{d} (the number of entries)")
     if k in (0, d):
-        return torch.full_like(score, k == d, dtype=torch.bool)
+        everything = torch.ones_like(score, dtype=torch.bool) if among is None else among
+        return everything & (k == d)
+    if _numpy_is_faster(score) and score.shape[-1] > 4 * len(SAMPLE):
+        mask, among = np.empty(score.shape, dtype=bool), None if among is None else among.numpy()
+        for row in np.ndindex(score.shape[:-1]):
+            mask[row] = _topk_of_long_row(score[row].numpy(), k, d, among)
+        return torch.from_numpy(mask)
+    if among is not None:
+        mask, at = torch.zeros_like(among), among.nonzero().squeeze(1)
+        mask[at[topk_mask(score[at], k)]] = True
+        return mask
     threshold = kth_largest(score, k)
     mask = score >= threshold
     if mask.count_nonzero() == k * threshold.numel():  # each row has k at least, so no tie to break
@@ -62,11 +75,75 @@ def topk_mask(score: Tensor, k: int) -> Tensor:
     return above | (ties & (ties.cumsum(dim=-1) <= k - above.count_nonzero(dim=-1)[..., None]))
 
 
+SAMPLE = np.random.default_rng(0).random(2**15)  # places to look at, as shares of a length
+
+
+def _topk_of_long_row(S: np.ndarray, k: int, d: int, among: np.ndarray | None) -> np.ndarray:
+    """`topk_mask` of one row, of which d take part, in the manner of Floyd and Rivest (1975).
+
+    A sample tells between which two scores the k-th largest should lie. What is above both is kept, what is below
+    is not, and only the few between are ranked. If the sample misled us, which the counts show, all are.
+    """
+    for lo, hi in (_bracket(S, k / d, among), (-math.inf, math.inf)):
+        keep = S >= lo
+        if among is not None:
+            keep &= among
+        between = S <= hi
+        between &= keep
+        at, excess = np.flatnonzero(between), np.count_nonzero(keep) - k
+        if 0 <= excess <= len(at):
+            break
+    if excess:
+        scores = S[at]
+        threshold = np.partition(scores, excess - 1)[excess - 1]  # the largest score that has to go
+        below, ties = at[scores < threshold], at[scores == threshold]
+        keep[below] = False
+        keep[ties[len(ties) + len(below) - excess :]] = False
+    return keep
+
+
+def _bracket(S: np.ndarray, share: float, among: np.ndarray | None) -> tuple[float, float]:
+    """Two scores that most likely enclose the smallest of the largest `share`."""
+    at = (SAMPLE * len(S)).astype(np.intp)
+    sample = np.sort(S[at if among is None else at[among[at]]])
+    slack = 1.5 * math.sqrt(len(sample)) + 1  # three standard deviations of a rank, at most
+    first, last = (int((1 - share) * len(sample) + step) for step in (-slack, slack))
+    return sample[first] if first >= 0 else -math.inf, sample[last] if last < len(sample) else math.inf
+
+
+def _numpy_is_faster(x: Tensor) -> bool:
+    """On the CPU, where numpy compares, selects, and multiplies by a bool four to five times as fast as torch."""
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.ndim > 0
+
+
+def nonzero(x: Tensor) -> Tensor:
+    """True where x is not 0."""
+    return torch.from_numpy(x.numpy() != 0) if _numpy_is_faster(x) else x != 0
+
+
+def below(x: Tensor, limit: float) -> Tensor:
+    """True where x < limit."""
+    return torch.from_numpy(x.numpy() < limit) if _numpy_is_faster(x) else x < limit
+
+
+def zero_outside_(x: Tensor, mask: Tensor) -> None:
+    """x *= mask, in place."""
+    if _numpy_is_faster(x):
+        np.multiply(x.numpy(), mask.numpy(), out=x.numpy())
+    else:
+        x *= mask
+
+
+def count(mask: Tensor) -> int:
+    """How many are True."""
+    return int(np.count_nonzero(mask.numpy()) if mask.device.type == "cpu" else mask.count_nonzero())
+
+
 def keep_largest(taus: Sequence[Params], density: float, scope: str = "global") -> Callable[[str], Tensor]:
     """keep(key), a bool tensor (N, *shape): True on the `density` largest |entries| of each task vector.
 
     scope="global" ranks all entries of a model together, so that a tensor may lose everything; it copies one
-    flattened model at a time and remembers thresholds instead of masks. scope="tensor" keeps the same share
+    flattened model at a time and remembers N masks, a byte per entry. scope="tensor" keeps the same share
     of every tensor. Counts are exact: equal magnitudes are kept in order of the tensors' sorted names, then of
     position, so the order of keys does not matter. Zeros are never kept: a task vector with too few other
     entries keeps those. Raises ValueError for a density outside (0, 1] and an unknown scope.
@@ -91,38 +168,19 @@ def keep_largest(taus: Sequence[Params], density: float, scope: str = "global") 
 
         return keep
 
-    sizes = {key: torch.Size(shape).numel() for key, (shape, _) in sorted(structure(taus[0]).items())}
-    start = dict(
-        zip(sizes, accumulate(sizes.values(), initial=0), strict=False)
-    )  # where each begins in the flat vector
-    k = keep_count(density, sum(sizes.values()))
-    thresholds, ends = [], []
+    spec = dict(sorted(structure(taus[0]).items()))
+    sizes = [torch.Size(shape).numel() for shape, _ in spec.values()]
+    masks, S = [], None
     for tau in taus:
-        S = flatten(tau).abs_()
-        threshold = kth_largest(S, k)
-        places = k - (S > threshold).count_nonzero()
-        thresholds.append(threshold)
-        ends.append(_position(S == threshold, int(places)) + 1 if threshold > 0 else 0)  # ties from here on go
+        S = flatten(tau, out=S).abs_()
+        changed = nonzero(S)
+        m = topk_mask(S, min(keep_count(density, len(S)), count(changed)), among=changed)
+        masks.append(dict(zip(spec, m.split(sizes), strict=True)))
 
     def keep(key: str) -> Tensor:
-        masks = []
-        for tau, threshold, end in zip(taus, thresholds, ends, strict=True):
-            S = working(tau[key]).abs().flatten()
-            before, after = S.tensor_split([max(0, end - start[key])])
-            masks.append(torch.cat([before >= threshold, after > threshold]))
-        return torch.stack(masks).view(len(taus), *structure(taus[0])[key][0])
+        return torch.stack([m[key].view(spec[key][0]) for m in masks])
 
     return keep
-
-
-def _position(mask: Tensor, i: int) -> int:
-    """Where the i-th True of a long mask is, 1 for the first; `nonzero` of the whole would take ten times as long."""
-    begin = 0
-    for piece in mask.split(2**20):
-        inside = int(piece.count_nonzero())
-        if i <= inside:
-            return begin + int(piece.nonzero()[i - 1])
-        begin, i = begin + len(piece), i - inside
 
 
 def own_generator(generator: torch.Generator, key: str, n: int) -> torch.Generator:

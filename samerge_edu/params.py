@@ -11,16 +11,20 @@ unseen; plain functions on plain dictionaries can be printed, saved and handed t
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from itertools import combinations
 from pathlib import Path
 from statistics import mean
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+X, Y = TypeVar("X"), TypeVar("Y")
 
 Params = Mapping[str, Tensor]
 """A state dict, floating tensors only. Integer buffers never take part in arithmetic: see `split_buffers`."""
@@ -109,6 +113,20 @@ def split_buffers(state_dict: Params) -> tuple[dict[str, Tensor], dict[str, Tens
     return floats, {k: v for k, v in state_dict.items() if k not in floats}
 
 
+def side_by_side(work: Callable[[X], Y], items: Iterable[X], device: torch.device | str = "cpu") -> list[Y]:
+    """[work(item) for each item], on the CPU as many at a time as torch has threads, each with one.
+
+    For what torch does on one thread only, or numpy: reading files, drawing lots, selection. A GPU is busy with one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads if torch.device(device).type == "cpu" else 1) as pool:
+            return list(pool.map(work, items))
+    finally:
+        torch.set_num_threads(threads)
+
+
 # ---------------------------------------------------------------------------- checks
 
 
@@ -173,9 +191,29 @@ def working(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def own(params: Params, key: str) -> Tensor:
+    """A tensor that the caller may change: a copy, unless `params.fresh` promises that each reading gives a new one."""
+    tensor = params[key].detach()
+    return tensor if getattr(params, "fresh", False) else tensor.clone(memory_format=torch.contiguous_format)
+
+
 def stacked(models: Sequence[Params], key: str) -> Tensor:
     """(N, *shape): one tensor of every model, in working precision."""
     return torch.stack([working(model[key]) for model in models])
+
+
+PIECE = 2**16
+"""Entries looked at together: N pieces fit into a processor's cache, so that memory is read once, not N + 2 times."""
+
+
+def pieces(models: Sequence[Params], key: str) -> Iterator[Tensor]:
+    """One tensor of N models piece by piece: (N, b) stacks of consecutive entries, b <= 2**16, in working precision.
+
+    For merges that look at each entry alone. `torch.cat` of the results is the flattened tensor.
+    """
+    whole = [working(model[key]).reshape(-1) for model in models]
+    for parts in zip(*(x.split(PIECE) for x in whole), strict=True):
+        yield torch.stack(parts)
 
 
 def task_vectors(theta_0: Params, thetas: Sequence[Params]) -> list[dict[str, Tensor]]:
@@ -197,6 +235,8 @@ def task_vectors(theta_0: Params, thetas: Sequence[Params]) -> list[dict[str, Te
 
 class LazyTaskVector(Mapping[str, Tensor]):
     """tau = theta - theta_0, computed tensor by tensor when asked for: see `lazy_task_vectors`."""
+
+    fresh = True
 
     def __init__(self, theta_0: Params, theta: Params):
         self.theta_0, self.theta = theta_0, theta
@@ -256,12 +296,13 @@ def add(theta_0: Params, tau: Params, lam: float = 1.0) -> dict[str, Tensor]:
     return {k: (working(theta_0[k]) + lam * working(tau[k])).to(base[k][1]) for k in theta_0}
 
 
-def flatten(params: Params) -> Tensor:
+def flatten(params: Params, out: Tensor | None = None) -> Tensor:
     """All entries as one vector (d,), tensors in the order of their sorted names, in working precision.
 
-    Sorted, so that two models with the same tensors in another order give the same vector.
+    Sorted, so that two models with the same tensors in another order give the same vector. `out`, of d entries, is
+    overwritten and returned: new memory costs as much time as the copy.
     """
-    return torch.cat([working(params[k]).reshape(-1) for k in sorted(params)])
+    return torch.cat([working(params[k]).reshape(-1) for k in sorted(params)], out=out)
 
 
 def unflatten(vector: Tensor, like: Params) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .masks import check_density, keep_count, topk_mask
-from .params import Params, structure, working
+from .params import Params, own, structure, working
 
 Score = Callable[[Sequence[Params]], Sequence[Params]]
 """Current task vectors -> as many saliencies with the same keys and shapes. Larger is kept longer."""
@@ -176,8 +176,7 @@ class _Trace:
     def absolute(self, key: str) -> Tensor:
         if key not in self.theta:
             raise ValueError(f"missing key '{key}': the flow passes through it")
-        W = working(self.theta[key])
-        return W.abs_() if getattr(self.theta, "fresh", False) else W.abs()  # in place saves a copy of each layer
+        return working(own(self.theta, key)).abs_()
 
     def linear(self, x: Tensor, weight: str, transposed: bool = False) -> Tensor:
         """y = |W| x. A convolution is a matrix on its flattened patch; `transposed`: W is stored as (in, out)."""
@@ -382,7 +381,7 @@ def flow_score(
         tau_star = sum_i tau_i                                     current task vectors
         G_n = d ln R_n / dtau_n                                    at theta_n = theta_0 + tau_n
         literal     S_n = G_n * tau_star = sign(theta_n) |G_n| tau_star
-        agreement   S_n = |G_n| sign(tau_n) tau_star
+        agreement   S_n = |G_n| sign(tau_n) tau_star               (the sign of 0 counts as +)
         abs         S_n = |G_n * tau_star|
         none        S_n = |G_n * tau_n|                            no modulation by the others (ablation)
 
@@ -393,8 +392,8 @@ def flow_score(
     Args: `theta_0`, the base; `flow`, theta -> Flow: `chain_flow` or `partial(clip_flow, heads=12)`;
     `modulation` as above; `flow_at`, where R is differentiated: "expert" (the preprint) or "merged", at
     theta_0 + tau_star (the conference abstract; then all experts share one G, and under literal and abs one S).
-    Returns `score(taus)`, which gives one lazy `Params` per task vector: tau_star is computed at once, an expert's
-    flow when the first of its tensors is read, S when a tensor is read (read it before you change that tensor).
+    Returns `score(taus)`, which gives one lazy `Params` per task vector: the flows are computed at once, a tensor's
+    tau_star when the first S of it is read, S when it is read. So read a tensor's S before you change that tensor.
     Raises ValueError for an unknown modulation or flow_at, and if names or shapes are not the base's.
 
     Park et al., "Saliency-Aware Model Merging", arXiv:2606.00511, Algorithm 1; no public code.
@@ -408,29 +407,27 @@ def flow_score(
     if flow_at not in ("expert", "merged"):
         raise ValueError(f"flow_at: got {flow_at!r}, expected 'expert' or 'merged'")
     theta_0 = {key: working(theta_0[key]).detach() for key in theta_0}
+    room = {key: torch.empty_like(x) for key, x in theta_0.items()}  # for one theta_n at a time: new memory costs time
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
         _check_fits(theta_0, taus)
-        tau_star = _total(taus) if modulation != "none" or flow_at == "merged" else {}
-        points = [tau_star] * len(taus) if flow_at == "merged" else taus
-        thetas = [Lazy(theta_0, lambda key, tau=tau: theta_0[key] + working(tau[key]), fresh=True) for tau in points]
+        tau_star = _total(taus)
+        points = [Lazy(theta_0, tau_star)] * len(taus) if flow_at == "merged" else taus
 
-        shared = flow(thetas[0]) if flow_at == "merged" else None
+        def in_room(n: int, key: str) -> Tensor:
+            return torch.add(theta_0[key], working(points[n][key]), out=room[key])
 
-        @cache
-        def flow_of(n: int) -> Flow:
-            return shared or flow(thetas[n])
+        thetas = [Lazy(theta_0, partial(in_room, n), fresh=True) for n in range(len(taus))]
+        flows = [flow(thetas[0])] * len(taus) if flow_at == "merged" else [flow(theta) for theta in thetas]
 
         def saliency(n: int, key: str) -> Tensor:
-            S = flow_of(n).gradient(key)  # |G|, fresh, so it may be worked on in place
-            S *= working(taus[n][key]) if modulation == "none" else tau_star[key]
-            if modulation == "literal":
-                S *= thetas[n][key].sign_()
-            elif modulation == "agreement":
-                S *= working(taus[n][key]).sign()
-            else:
-                S.abs_()
-            return S
+            S, tau_n = flows[n].gradient(key), working(taus[n][key])  # S is fresh, so it may be worked on in place
+            if modulation == "agreement":
+                S.copysign_(tau_n)  # one pass less than S *= tau_n.sign()
+            elif modulation == "literal":
+                S *= (theta_0[key] + working(points[n][key])).sign_()
+            S *= tau_n if modulation == "none" else tau_star(key)
+            return S.abs_() if modulation in ("abs", "none") else S
 
         return [Lazy(theta_0, partial(saliency, n)) for n in range(len(taus))]
 
@@ -452,13 +449,13 @@ def magnitude_score(modulation: str = "none") -> Score:
         raise ValueError(f"modulation: got {modulation!r}, expected one of {expected}")
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
-        tau_star = _total(taus) if modulation != "none" else {}
+        tau_star = _total(taus)
 
         def saliency(n: int, key: str) -> Tensor:
             tau = working(taus[n][key])
             if modulation == "none":
                 return tau.abs()
-            return tau * tau_star[key] if modulation == "agreement" else (tau * tau_star[key]).abs()
+            return tau * tau_star(key) if modulation == "agreement" else (tau * tau_star(key)).abs()
 
         return [Lazy(taus[0], partial(saliency, n)) for n in range(len(taus))]
 
@@ -489,13 +486,16 @@ def random_score(generator: torch.Generator) -> Score:
     return score
 
 
-def _total(taus: Sequence[Params]) -> dict[str, Tensor]:
-    """tau_star = sum_n tau_n."""
-    tau_star = {}
-    for key in taus[0]:
-        tau_star[key] = working(taus[0][key]).clone()
+def _total(taus: Sequence[Params]) -> Callable[[str], Tensor]:
+    """key -> tau_star = sum_n tau_n of that tensor, added up when it is asked for first."""
+
+    @cache
+    def tau_star(key: str) -> Tensor:
+        total = working(taus[0][key]).clone()
         for tau in taus[1:]:
-            tau_star[key] += working(tau[key])
+            total += working(tau[key])
+        return total
+
     return tau_star
 
 

@@ -116,7 +116,7 @@ def test_the_layers_come_in_the_order_of_the_first_expert():
 
 @pytest.mark.parametrize("piece", [1, 5, 1000])
 def test_large_tensors_are_looked_at_in_pieces(monkeypatch, piece):
-    monkeypatch.setattr("samerge_edu.transforms.lwptv.PIECE", piece)
+    monkeypatch.setattr("samerge_edu.params.PIECE", piece)
     S, expected = layer_saliency(example_taus()), saliency_oracle(example_taus(), "mean", "tensor")
     for layer in S:
         assert S[layer].tolist() == pytest.approx(expected[layer])

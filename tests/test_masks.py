@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samerge_edu.masks import check_density, keep_count, keep_largest, kth_largest, own_generator, topk_mask
+from samerge_edu.masks import SAMPLE, check_density, keep_count, keep_largest, kth_largest, own_generator, topk_mask
 from samerge_edu.params import flatten
 
 # few different values: ties in nearly every example
@@ -42,6 +42,66 @@ def test_topk_mask_of_strided_and_empty_scores():
     assert topk_mask(score, 1).tolist() == [[False, False, True]] * 4
     assert topk_mask(torch.ones(2, 0), 0).shape == (2, 0)
     assert topk_mask(torch.ones(0, 3), 2).shape == (0, 3)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([-1.0, 0.0, 2.0]), st.booleans()), min_size=1, max_size=12), st.integers(0, 12)
+)
+def test_topk_mask_among_some(pairs, k):
+    score, among = map(torch.tensor, zip(*pairs, strict=True))
+    k = min(k, int(among.sum()))
+    some = among.nonzero().squeeze(1).tolist()
+    kept = [i for i, yes in zip(some, brute_force(score[some].tolist(), k), strict=True) if yes]
+    assert topk_mask(score, k, among).nonzero().squeeze(1).tolist() == kept
+
+
+def long_scores(case: str) -> torch.Tensor:
+    """(2, d) scores, long enough for the sample that narrows the search."""
+    g, d = torch.Generator().manual_seed(0), 150_000
+    score = torch.randn(2, d, generator=g)
+    if case == "ties":
+        score = score.round()
+    elif case == "equal":
+        score[:] = 7
+    elif case == "the sample misleads":  # it sees small numbers only
+        score[:] = torch.arange(1, d + 1)
+        score[:, (SAMPLE * d).astype(int)] = -1.0
+    elif case == "infinite":
+        score[:, ::3], score[:, 1::3] = torch.inf, -torch.inf
+    return score
+
+
+@pytest.mark.parametrize("case", ["random", "ties", "equal", "the sample misleads", "infinite"])
+@pytest.mark.parametrize("share", [0, 1e-5, 0.2, 0.5, 0.8, 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_topk_mask_of_long_rows(case, share, dtype):
+    score = long_scores(case).to(dtype)
+    k = round(share * score.shape[1])
+    expected = torch.zeros_like(score, dtype=torch.bool)
+    expected.scatter_(1, score.sort(dim=1, descending=True, stable=True).indices[:, :k], True)
+    assert torch.equal(topk_mask(score, k), expected)
+
+
+@pytest.mark.parametrize("case", ["random", "ties", "equal", "the sample misleads", "infinite"])
+@pytest.mark.parametrize("taking_part", [0.0, 1e-4, 0.1, 0.9, 1.0])
+@pytest.mark.parametrize("share", [0, 0.2, 0.8, 1])
+def test_topk_mask_of_a_long_row_among_some(case, taking_part, share):
+    score = long_scores(case)[0]
+    among = torch.rand(len(score), generator=torch.Generator().manual_seed(1)) < taking_part
+    some = among.nonzero().squeeze(1)
+    k = round(share * len(some))
+    expected = torch.zeros_like(among)
+    expected[some[score[some].sort(descending=True, stable=True).indices[:k]]] = True
+    before = score.clone(), among.clone()
+    assert torch.equal(topk_mask(score, k, among), expected)
+    assert torch.equal(score, before[0])
+    assert torch.equal(among, before[1])
+
+
+def test_topk_mask_refuses_more_than_take_part():
+    with pytest.raises(ValueError, match=r"k: got 2, expected 0\.\.1"):
+        topk_mask(torch.ones(3), 2, among=torch.tensor([False, True, False]))
 
 
 @pytest.mark.parametrize("k", [-1, 4])

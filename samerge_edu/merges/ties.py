@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..masks import keep_largest
-from ..params import Params, check_finite, check_same_structure, stacked
+from ..masks import keep_largest, zero_outside_
+from ..params import Params, check_finite, check_same_structure, pieces, structure
 
 
 def ties(
@@ -44,12 +44,15 @@ def ties(
         raise ValueError(f"reduce: got '{reduce}', expected 'mean' or 'sum'")
     keep = keep_largest(taus, density, scope)
     tau_m = {}
-    for key in taus[0]:
-        tau_hat = stacked(taus, key).mul_(keep(key))  # (N, *shape)  Step 1: trim
-        gamma = tau_hat.sum(dim=0).sign()  # (*shape)  Step 2: elect
-        support = tau_hat.mul_(gamma).clamp_(min=0)  # (N, *shape)  |tau_hat_n| for n in A^p, else 0
-        merged = gamma * support.sum(dim=0)  # (*shape)  Step 3: merge
-        if reduce == "mean":
-            merged = merged / (support > 0).sum(dim=0, dtype=torch.int16).clamp(min=1)
-        tau_m[key] = merged.to(taus[0][key].dtype)
+    for key, (shape, dtype) in structure(taus[0]).items():
+        merged = []
+        masks = [{key: m} for m in keep(key)]
+        for tau_hat, m in zip(pieces(taus, key), pieces(masks, key), strict=True):
+            zero_outside_(tau_hat, m)  # (N, b)  Step 1: trim
+            gamma = tau_hat.sum(dim=0).sign()  # (b,)  Step 2: elect
+            support = tau_hat.mul_(gamma).clamp_(min=0)  # (N, b)  |tau_hat_n| for n in A^p, else 0
+            merged.append(gamma * support.sum(dim=0))  # (b,)  Step 3: merge
+            if reduce == "mean":
+                merged[-1] /= support.sign_().sum(dim=0).clamp_(min=1)  # |A^p|
+        tau_m[key] = torch.cat(merged).view(shape).to(dtype)
     return tau_m

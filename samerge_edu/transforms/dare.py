@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..masks import check_density, own_generator
-from ..params import Params, check_finite, check_same_structure, working
+from ..masks import below, check_density, own_generator, zero_outside_
+from ..params import Params, check_finite, check_same_structure, own, side_by_side, structure, working
 
 
 def dare(taus: Sequence[Params], generator: torch.Generator, density: float = 0.5) -> list[dict[str, Tensor]]:
@@ -34,11 +34,14 @@ def dare(taus: Sequence[Params], generator: torch.Generator, density: float = 0.
     check_same_structure(taus)
     check_finite(taus)
     check_density(density)
-    tau_hat = [{} for _ in taus]
-    for n, tau in enumerate(taus):
-        for key in tau:
-            lots = own_generator(generator, key, n)
-            value = working(tau[key])
-            m = torch.rand(value.shape, generator=lots, device=lots.device).to(value.device) < density
-            tau_hat[n][key] = m.to(value.dtype).mul_(value).div_(density).to(tau[key].dtype)
-    return tau_hat
+
+    def drop(n: int) -> dict[str, Tensor]:
+        tau_hat = {}
+        for key, (_, dtype) in structure(taus[n]).items():
+            x, lots = working(own(taus[n], key)), own_generator(generator, key, n)
+            m = below(torch.rand(x.shape, generator=lots, device=lots.device), density).to(x.device)
+            zero_outside_(x, m)
+            tau_hat[key] = x.div_(density).to(dtype)
+        return tau_hat
+
+    return side_by_side(drop, range(len(taus)), generator.device)

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 
 from ..masks import keep_largest, own_generator, topk_mask
-from ..params import Params, block_index, check_finite, check_same_structure, stacked, structure, working
-
-PIECE = 2**16
-"""Entries looked at together: N pieces fit into a processor's cache, so that memory is read once, not N + 2 times."""
+from ..params import Params, block_index, check_finite, check_same_structure, pieces, stacked, structure
 
 
 def lwptv(
@@ -82,11 +79,9 @@ def layer_saliency(taus: Sequence[Params], norm: str = "mean", granularity: str 
     S, entries = {}, {}
     for key in taus[0]:
         layer = layer_of(key, granularity)
-        whole = [working(tau[key]).flatten() for tau in taus]
-        for tau in zip(*(t.split(PIECE) for t in whole), strict=True):
-            tau_bar = sum(tau[1:], start=tau[0]) / len(tau)
-            S[layer] = S.get(layer, 0) + torch.stack([(t - tau_bar).abs_().sum() for t in tau])
-        entries[layer] = entries.get(layer, 0) + len(whole[0])
+        for tau in pieces(taus, key):
+            S[layer] = S.get(layer, 0) + (tau - tau.mean(dim=0)).abs_().sum(dim=1)
+            entries[layer] = entries.get(layer, 0) + tau.shape[1]
     if not all(s.isfinite().all() for s in S.values()):
         check_finite(taus)
     return S if norm == "sum" else {layer: s / max(1, entries[layer]) for layer, s in S.items()}

@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..masks import topk_mask
-from ..params import Params, check_finite, check_same_structure, working
+from ..masks import count, nonzero, topk_mask, zero_outside_
+from ..params import Params, check_finite, check_same_structure, own, side_by_side
 from ..saliency import Score
 
 
@@ -67,7 +65,7 @@ def sa_merging(
     if scope not in ("tensor", "global"):
         raise ValueError(f"scope: got {scope!r}, expected 'tensor' or 'global'")
 
-    tau_hat = [{key: tau[key].detach().clone(memory_format=torch.contiguous_format) for key in tau} for tau in taus]
+    tau_hat = side_by_side(lambda tau: {key: own(tau, key) for key in tau}, taus)
     check_finite(tau_hat)
     for tau_n in tau_hat:
         for x in tau_n.values():
@@ -75,54 +73,39 @@ def sa_merging(
                 x *= one_d_factor[one_d]
     pruned = [key for key in tau_hat[0] if one_d == "prune" or tau_hat[0][key].ndim >= 2]
     groups = [[key] for key in pruned] if scope == "tensor" or not pruned else [pruned]
+    device = next(iter(tau_hat[0].values())).device
 
     for t in range(1, T + 1):
         S = score(tau_hat)
 
-        def prune(n: int, S=S, t=t) -> None:
-            for group in groups:
-                keep = math.ceil((1 - p) ** t * sum(tau_hat[n][key].numel() for key in group) * (1 - 1e-12))
-                for key, positions in _lost(S[n], tau_hat[n], group, keep, n).items():
-                    tau_hat[n][key].view(-1).index_fill_(0, positions, 0)
+        def prune(group: list[str], S=S, t=t) -> None:
+            for n, tau_n in enumerate(tau_hat):
+                quota = math.ceil((1 - p) ** t * sum(tau_n[key].numel() for key in group) * (1 - 1e-12))
+                for key, m in _masks(S[n], tau_n, group, quota, n).items():
+                    zero_outside_(tau_n[key], m)
 
-        _each(prune, len(taus), next(iter(tau_hat[0].values())).device)
+        side_by_side(prune, groups, device)
         if progress:
             progress(t, tau_hat)
     return tau_hat
 
 
-def _each(work: Callable[[int], None], N: int, device: torch.device) -> None:
-    """work(0)..work(N - 1); on the CPU as many at a time as torch has threads, since selection uses but one."""
-    if device.type != "cpu":
-        for n in range(N):
-            work(n)
-        return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # for each of ours
-    try:
-        with ThreadPoolExecutor(min(threads, N)) as pool:
-            list(pool.map(work, range(N)))
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _lost(S: Params, tau: Params, keys: list[str], keep: int, n: int) -> dict[str, Tensor]:
-    """Where m_n turns from 1 to 0: key -> positions of the survivors that are not among the `keep` largest scores."""
-    left = {key: _positions(tau[key]) for key in keys}
-    scores = [S[key].flatten().index_select(0, left[key]) for key in keys]
-    for key, s in zip(keys, scores, strict=True):
-        if s.sum().isnan() and s.isnan().any():
+def _masks(S: Params, tau: Params, keys: list[str], quota: int, n: int) -> dict[str, Tensor]:
+    """m_n: key -> True on the `quota` largest scores among what is left, ranked over all of `keys` together."""
+    scores, left = {key: S[key] for key in keys}, {key: nonzero(tau[key]) for key in keys}
+    for key, s in scores.items():
+        if s.sum().isnan() and (s.isnan() & left[key]).any():
             raise ValueError(f"score of task vector {n}, key '{key}': got NaN, expected numbers")
-    m = topk_mask(scores[0] if len(keys) == 1 else torch.cat(scores), min(keep, sum(map(len, scores))))
-    parts = zip(keys, m.split([len(s) for s in scores]), strict=True)
-    return {key: left[key].index_select(0, _positions(~part)) for key, part in parts}
+    among = _in_a_row(left)
+    m = topk_mask(_in_a_row(scores), min(quota, count(among)), among)
+    parts = zip(keys, m.split([s.numel() for s in scores.values()]), strict=True)
+    return {key: part.view_as(scores[key]) for key, part in parts}
 
 
-def _positions(x: Tensor) -> Tensor:
-    """Where x, flattened, is not zero (or True), in ascending order. On the CPU numpy finds them five times faster."""
-    if x.device.type != "cpu":
-        return x.flatten().nonzero().squeeze(1)
-    return torch.from_numpy(np.flatnonzero(working(x).numpy() != 0))
+def _in_a_row(tensors: dict[str, Tensor]) -> Tensor:
+    """All entries as one vector; of one tensor, without a copy."""
+    flat = [x.flatten() for x in tensors.values()]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
 
 
 def density(taus: Sequence[Params]) -> float:
