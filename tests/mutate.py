@@ -38,11 +38,6 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "0 -> 1",
     ): "the weight of an expert of zeros: 0 times any number",
     (
-        "transforms/dare.py",
-        "m = torch.rand(value.shape, generator=lots, device=lots.device).to(value.device) < density",
-        "Lt -> LtE",
-    ): "a draw that equals the density: one in 16 million",
-    (
         "transforms/della.py",
         "m = torch.rand(value.shape, generator=lots, device=lots.device).to(value.device) < p",
         "Lt -> LtE",
@@ -57,19 +52,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "alpha = float(size_of_sum / size / len(taus)) if size > 0 else 0.0",
         "0.0 -> 1.0",
     ): "the scale of an update of zeros",
-    ("transforms/lwptv.py", "PIECE = 2**16", "Pow -> Mult"): "the same sums over smaller pieces",
-    ("transforms/lwptv.py", "PIECE = 2**16", "2 -> 3"): "the same sums over larger pieces",
-    ("transforms/lwptv.py", "PIECE = 2**16", "16 -> 17"): "the same sums over larger pieces",
     (
         "transforms/lwptv.py",
         'order = torch.randperm(len(names), generator=own_generator(shuffle, "layers", 0)).tolist()',
         "0 -> 1",
     ): "another draw for each seed",
-    (
-        "transforms/lwptv.py",
-        "entries[layer] = entries.get(layer, 0) + len(whole[0])",
-        "0 -> 1",
-    ): "of whole[0]: the tensors of all experts have the same size",
     (
         "transforms/lwptv.py",
         "return {key: torch.full_like(stacked(taus, key), eta == 0, dtype=torch.bool) for key in taus[0]}",
@@ -102,38 +89,25 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "Add -> Sub",
     ): "the sign of eta: S is |gamma eta|",
     (
+        "merges/ties.py",
+        "gamma = tau_hat.sum(dim=0).sign()  # (b,)  Step 2: elect",
+        ".sum -> .mean",
+    ): "the mean has the sign of the sum",
+    (
         "merges/pcb.py",
         "return unflatten(weighted / total.clamp(min=1e-12), like=taus[0])",
         "1e-12 -> 2e-12",
     ): "where no expert has a weight: 0 divided by either",
-    **{
-        ("transforms/sa_merging.py", line, change): why
-        for line, change, why in (
-            (
-                "keep = math.ceil((1 - p) ** t * sum(tau_hat[n][key].numel() for key in group) * (1 - 1e-12))",
-                "1e-12 -> 2e-12",
-                "far below an entry, far above rounding",
-            ),
-            ('if device.type != "cpu":', "NotEq -> Eq", "how many experts at a time: the result is the same"),
-            (
-                'if device.type != "cpu":',
-                "condition -> not condition",
-                "how many experts at a time: the result is the same",
-            ),
-            ("work(n)", "statement -> pass", "runs on a GPU only: test_cpu_and_cuda_agree"),
-            ("torch.set_num_threads(1)  # for each of ours", "1 -> 2", "speed only"),
-            ("torch.set_num_threads(1)  # for each of ours", "statement -> pass", "speed only"),
-            ("with ThreadPoolExecutor(min(threads, N)) as pool:", "min -> max", "speed only"),
-            (
-                "if s.sum().isnan() and s.isnan().any():",
-                ".sum -> .mean",
-                "NaN either way; a glance before the closer look",
-            ),
-            ('if x.device.type != "cpu":', "NotEq -> Eq", "two ways to the same positions"),
-            ('if x.device.type != "cpu":', "condition -> not condition", "two ways to the same positions"),
-            ("return x.flatten().nonzero().squeeze(1)", "1 -> 2", "runs on a GPU only: test_cpu_and_cuda_agree"),
-        )
-    },
+    (
+        "transforms/sa_merging.py",
+        "quota = math.ceil((1 - p) ** t * sum(tau_n[key].numel() for key in group) * (1 - 1e-12))",
+        "1e-12 -> 2e-12",
+    ): "far below an entry, far above rounding",
+    (
+        "transforms/sa_merging.py",
+        "if s.sum().isnan() and (s.isnan() & left[key]).any():",
+        ".sum -> .mean",
+    ): "NaN either way; a glance before the closer look",
     (
         "merges/peft_lora.py",
         "sign = [-1 if w < 0 else 1 for w in weights]",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..masks import below, check_density, own_generator, zero_outside_
-from ..params import Params, check_finite, check_same_structure, own, side_by_side, structure, working
+from ..params import Params, check_finite, check_same_structure, side_by_side, structure, working
 
 
 def dare(taus: Sequence[Params], generator: torch.Generator, density: float = 0.5) -> list[dict[str, Tensor]]:
@@ -38,10 +38,10 @@ def dare(taus: Sequence[Params], generator: torch.Generator, density: float = 0.
     def drop(n: int) -> dict[str, Tensor]:
         tau_hat = {}
         for key, (_, dtype) in structure(taus[n]).items():
-            x, lots = working(own(taus[n], key)), own_generator(generator, key, n)
-            m = below(torch.rand(x.shape, generator=lots, device=lots.device), density).to(x.device)
-            zero_outside_(x, m)
-            tau_hat[key] = x.div_(density).to(dtype)
+            scaled, lots = working(taus[n][key]) / density, own_generator(generator, key, n)
+            m = below(torch.rand(scaled.shape, generator=lots, device=lots.device), density).to(scaled.device)
+            zero_outside_(scaled, m)
+            tau_hat[key] = scaled.to(dtype)
         return tau_hat
 
     return side_by_side(drop, range(len(taus)), generator.device)
