@@ -121,6 +121,13 @@ def test_ties_is_three_loops(inputs, scope, reduce, density):
     assert_is(ties(taus, density, reduce, scope), expected)
 
 
+@pytest.mark.parametrize("piece", [1, 5])
+def test_ties_of_pieces_is_ties_of_the_whole(monkeypatch, piece):
+    whole = ties(example_taus(), density=0.6)
+    monkeypatch.setattr("samerge_edu.params.PIECE", piece)
+    assert_same(ties(example_taus(), density=0.6), whole)
+
+
 def test_ties_of_one_sign_without_trim_is_the_mean():
     taus = [{k: v.abs() + 0.1 for k, v in tau.items()} for tau in example_taus()]
     assert_same(ties(taus, density=1.0), {k: sum(tau[k] for tau in taus) / 3 for k in taus[0]})

@@ -18,8 +18,11 @@ from samerge_edu.params import (
     flatten,
     lazy_task_vectors,
     load_params,
+    own,
+    pieces,
     pipe,
     save_params,
+    side_by_side,
     split_buffers,
     stacked,
     structure,
@@ -354,3 +357,44 @@ def test_pipe_runs_in_reading_order_and_shows_its_steps():
     assert recipe.steps == (str, len)
     with pytest.raises(ValueError, match="got 0 steps, expected at least 1"):
         pipe()
+
+
+def test_what_is_ours_may_be_changed_and_the_callers_stays():
+    tau = {"w": torch.arange(6.0).reshape(2, 3).T}
+    mine = own(tau, "w")
+    mine.add_(1)
+    assert mine.is_contiguous()
+    assert torch.equal(tau["w"], torch.arange(6.0).reshape(2, 3).T)
+
+
+def test_what_is_computed_at_each_reading_is_not_copied_again():
+    read = []
+
+    class Fresh(dict):
+        fresh = True
+
+        def __getitem__(self, key):
+            read.append(torch.ones(2))
+            return read[-1]
+
+    assert own(Fresh(w=None), "w").data_ptr() == read[0].data_ptr()
+
+
+@pytest.mark.parametrize("piece", [1, 4, 6, 100])
+def test_pieces_in_a_row_are_the_tensor(monkeypatch, piece):
+    monkeypatch.setattr(params, "PIECE", piece)
+    models = [
+        {"w": torch.arange(6.0).reshape(2, 3).T + n, "s": torch.tensor(1.0), "none": torch.ones(0, 2)} for n in (0, 9)
+    ]
+    for key in models[0]:
+        row = torch.cat(list(pieces(models, key)), dim=1)
+        assert torch.equal(row.view(stacked(models, key).shape), stacked(models, key))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_side_by_side_keeps_the_order_and_gives_the_threads_back(device):
+    before = torch.get_num_threads()
+    assert side_by_side(lambda n: (n, torch.get_num_threads()), range(5), device) == [(n, 1) for n in range(5)]
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(lambda n: 1 / n, [1, 0], device)
+    assert torch.get_num_threads() == before
