@@ -57,10 +57,10 @@ def topk_mask(score: Tensor, k: int, among: Tensor | None = None) -> Tensor:
     if k in (0, d):
         everything = torch.ones_like(score, dtype=torch.bool) if among is None else among
         return everything & (k == d)
-    if _numpy_is_faster(score) and score.shape[-1] > 4 * len(SAMPLE):
+    if _numpy_is_faster(score) and (among is not None or score.shape[-1] > LONG):
         mask, among = np.empty(score.shape, dtype=bool), None if among is None else among.numpy()
         for row in np.ndindex(score.shape[:-1]):
-            mask[row] = _topk_of_long_row(score[row].numpy(), k, d, among)
+            mask[row] = _topk_of_row(score[row].numpy(), k, d, among)
         return torch.from_numpy(mask)
     if among is not None:
         mask, at = torch.zeros_like(among), among.nonzero().squeeze(1)
@@ -76,9 +76,10 @@ def topk_mask(score: Tensor, k: int, among: Tensor | None = None) -> Tensor:
 
 
 SAMPLE = np.random.default_rng(0).random(2**15)  # places to look at, as shares of a length
+LONG = 4 * len(SAMPLE)  # from here on it saves time to look at a sample first
 
 
-def _topk_of_long_row(S: np.ndarray, k: int, d: int, among: np.ndarray | None) -> np.ndarray:
+def _topk_of_row(S: np.ndarray, k: int, d: int, among: np.ndarray | None) -> np.ndarray:
     """`topk_mask` of one row, of which d take part, in the manner of Floyd and Rivest (1975).
 
     A sample tells between which two scores the k-th largest should lie. What is above both is kept, what is below
@@ -103,7 +104,9 @@ def _topk_of_long_row(S: np.ndarray, k: int, d: int, among: np.ndarray | None) -
 
 
 def _bracket(S: np.ndarray, share: float, among: np.ndarray | None) -> tuple[float, float]:
-    """Two scores that most likely enclose the smallest of the largest `share`."""
+    """Two scores that most likely enclose the smallest of the largest `share`; of a short row the two infinities."""
+    if len(S) <= LONG:
+        return -math.inf, math.inf
     at = (SAMPLE * len(S)).astype(np.intp)
     sample = np.sort(S[at if among is None else at[among[at]]])
     slack = 1.5 * math.sqrt(len(sample)) + 1  # three standard deviations of a rank, at most
