@@ -381,13 +381,14 @@ def flow_score(
         tau_star = sum_i tau_i                                     current task vectors
         G_n = d ln R_n / dtau_n                                    at theta_n = theta_0 + tau_n
         literal     S_n = G_n * tau_star = sign(theta_n) |G_n| tau_star
-        agreement   S_n = |G_n| sign(tau_n) tau_star               (the sign of 0 counts as +)
+        agreement   S_n = |G_n| sign(tau_n) tau_star
         abs         S_n = |G_n * tau_star|
         none        S_n = |G_n * tau_n|                            no modulation by the others (ablation)
 
     (The paper has dR, not d ln R: one positive constant per expert, the same ranking.)
     The literal score is high where the aggregate makes the weight *larger*, whichever way expert n went;
-    only the agreement score is negative where expert n and the aggregate disagree.
+    only the agreement score is negative where expert n and the aggregate disagree. (There the sign of 0 is that of
+    the float, +0 or -0: `sa_merging` ranks no zeros.)
 
     Args: `theta_0`, the base; `flow`, theta -> Flow: `chain_flow` or `partial(clip_flow, heads=12)`;
     `modulation` as above; `flow_at`, where R is differentiated: "expert" (the preprint) or "merged", at
