@@ -287,7 +287,7 @@ print("merged :", disjoint_mean(tau_hat, gamma).tolist())
 # Column 3: expert 1 is outvoted and the two others keep the mean of 5 and 2. Column 5: the mean is over one expert, so
 # nothing is diluted. That is the point of a *disjoint* mean, and why TIES is used at $\lambda = 1$.
 #
-# The library's version does the same, tensor by tensor, so that a large model never has to be one matrix:
+# The library's version does the same, piece by piece, so that a large model never has to be one matrix:
 
 # %%
 from samerge_edu.merges.ties import ties
