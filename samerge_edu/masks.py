@@ -115,7 +115,7 @@ def _bracket(S: np.ndarray, share: float, among: np.ndarray | None) -> tuple[flo
 
 
 def _numpy_is_faster(x: Tensor) -> bool:
-    """On the CPU, where numpy compares, selects, and multiplies by a bool four to five times as fast as torch."""
+    """On the CPU, where numpy compares, selects, and multiplies by a bool several times as fast as torch."""
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.ndim > 0
 
 

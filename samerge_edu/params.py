@@ -116,12 +116,15 @@ def split_buffers(state_dict: Params) -> tuple[dict[str, Tensor], dict[str, Tens
 def side_by_side(work: Callable[[X], Y], items: Iterable[X], device: torch.device | str = "cpu") -> list[Y]:
     """[work(item) for each item], on the CPU as many at a time as torch has threads, each with one.
 
-    For what torch does on one thread only, or numpy: reading files, drawing lots, selection. A GPU is busy with one.
+    For what torch does on one thread only, or numpy: reading files, drawing lots, selection. A GPU is busy with one
+    item, and is asked from the caller's thread, whose stream it has to keep to.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads if torch.device(device).type == "cpu" else 1) as pool:
+        if torch.device(device).type != "cpu":
+            return list(map(work, items))
+        with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(work, items))
     finally:
         torch.set_num_threads(threads)
@@ -192,7 +195,7 @@ def working(tensor: Tensor) -> Tensor:
 
 
 def own(params: Params, key: str) -> Tensor:
-    """A tensor that the caller may change: a copy, unless `params.fresh` promises that each reading gives a new one."""
+    """A tensor that the caller may change: a copy, unless `params.fresh` promises that each reading makes it anew."""
     tensor = params[key].detach()
     return tensor if getattr(params, "fresh", False) else tensor.clone(memory_format=torch.contiguous_format)
 

@@ -351,7 +351,7 @@ def _clip_names(theta: Params) -> tuple[dict[str, str], str | None]:
 class Lazy(Mapping[str, Tensor]):
     """A `Params` whose tensors are computed when they are read: `Lazy(keys, lambda key: ...)`.
 
-    `fresh` promises that each reading gives a new tensor, which the reader may change.
+    `fresh` promises that the reader may change what it gets: each reading computes the tensor anew.
     """
 
     def __init__(self, keys: Iterable[str], compute: Callable[[str], Tensor], fresh: bool = False):
@@ -408,7 +408,8 @@ def flow_score(
     if flow_at not in ("expert", "merged"):
         raise ValueError(f"flow_at: got {flow_at!r}, expected 'expert' or 'merged'")
     theta_0 = {key: working(theta_0[key]).detach() for key in theta_0}
-    room = {key: torch.empty_like(x) for key, x in theta_0.items()}  # for one theta_n at a time: new memory costs time
+    # new memory costs time, so one model's room is lent to one flow after the other; a flow keeps none of it
+    room = {key: torch.empty_like(x) for key, x in theta_0.items()}
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
         _check_fits(theta_0, taus)

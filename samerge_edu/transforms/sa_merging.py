@@ -65,7 +65,8 @@ def sa_merging(
     if scope not in ("tensor", "global"):
         raise ValueError(f"scope: got {scope!r}, expected 'tensor' or 'global'")
 
-    tau_hat = side_by_side(lambda tau: {key: own(tau, key) for key in tau}, taus)
+    device = next(iter(taus[0].values())).device
+    tau_hat = side_by_side(lambda tau: {key: own(tau, key) for key in tau}, taus, device)
     check_finite(tau_hat)
     for tau_n in tau_hat:
         for x in tau_n.values():
@@ -73,7 +74,6 @@ def sa_merging(
                 x *= one_d_factor[one_d]
     pruned = [key for key in tau_hat[0] if one_d == "prune" or tau_hat[0][key].ndim >= 2]
     groups = [[key] for key in pruned] if scope == "tensor" or not pruned else [pruned]
-    device = next(iter(tau_hat[0].values())).device
 
     for t in range(1, T + 1):
         S = score(tau_hat)
