@@ -64,9 +64,10 @@ class Method:
         return ", ".join([self.needs, *(["task id"] if self.task_id else []), *(["router"] if self.router else [])])
 
 
-def sa(suite) -> Callable[[Sequence[Params]], list[Params]]:
+def sa(suite, modulation: str = "literal") -> Callable[[Sequence[Params]], list[Params]]:
     """SA-Merging as a transform: SynFlow on theta_0 + tau_n, modulated by the sum of all task vectors, T rounds."""
-    return partial(sa_merging, score=flow_score(suite.theta_0, partial(clip_flow, heads=suite.attention_heads)))
+    flow = partial(clip_flow, heads=suite.attention_heads)
+    return partial(sa_merging, score=flow_score(suite.theta_0, flow, modulation=modulation))
 
 
 def drops() -> torch.Generator:
@@ -110,6 +111,12 @@ METHODS: dict[str, Method] = {
     "LwPTV + WUDI": Method(lambda suite: pipe(lwptv, wudi), 1.0, "2506.09093", 2025),
     # keep what matters to the flow
     "SA-Merging": Method(lambda suite: pipe(sa(suite), task_arithmetic), 1.0, "2606.00511", 2026),
+    "SA-Merging (agreement)": Method(
+        lambda suite: pipe(sa(suite, modulation="agreement"), task_arithmetic), 1.0, "2606.00511", 2026
+    ),
+    "SA-Merging (abs)": Method(
+        lambda suite: pipe(sa(suite, modulation="abs"), task_arithmetic), 1.0, "2606.00511", 2026
+    ),
     "SA-Merging + TIES": Method(lambda suite: pipe(sa(suite), partial(ties, density=1.0)), 1.0, "2606.00511", 2026),
     "SA-Merging + DARE": Method(
         lambda suite: pipe(sa(suite), partial(dare, generator=drops()), task_arithmetic), 1.0, "2606.00511", 2026

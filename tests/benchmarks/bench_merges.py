@@ -2,7 +2,8 @@
 
 Eight seeded task vectors of the image tower's shapes (87.8 M parameters, 2.8 GB in all), in memory. Every run is a
 process of its own: seconds (best of --repeat, 1 by default), and the largest memory it ever held, inputs included.
-The floor is the time that this machine needs to read the eight and write one, measured in the same run.
+The floor is the time that this machine needs to read the eight and write one, measured in the same run, as is what
+explains the rest: a copy of the eight, into memory that is touched for the first time, and drawing a number an entry.
 
 With --peers, the same inputs go through fusion-bench and mergekit where they have the method:
     python tests/benchmarks/bench_merges.py --peers work/golden_venv/bin/python   (made by data_scripts/make_golden.py)
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
 from importlib.metadata import version
 from pathlib import Path
@@ -194,15 +196,38 @@ def in_its_own_process(python, library, name, arguments):
     return min(runs, key=lambda run: run["seconds"]) if runs[0] else None
 
 
+def best_of(runs, work):
+    def seconds():
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    return min(seconds() for _ in range(runs))
+
+
 def copy_rate():
     """Bytes per second that a large copy reads and writes, the best of five."""
     a = torch.ones(64 * 2**20)
-    b, best = torch.empty_like(a), float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        b.copy_(a)
-        best = min(best, time.perf_counter() - start)
-    return 2 * a.nbytes / best
+    b = torch.empty_like(a)
+    return 2 * a.nbytes / best_of(5, lambda: b.copy_(a))
+
+
+def print_prices(d, N, threads):
+    """What this machine asks for the parts that no method can do without, in seconds."""
+    taus = torch.ones(N, d)
+    copy = torch.empty_like(taus)
+    new = best_of(1, lambda: copy.copy_(taus))
+    again = best_of(3, lambda: copy.copy_(taus))
+    print(f"copying the {N} experts: {again:.2f} s, into memory touched for the first time {new:.2f} s")
+
+    def draw(n):
+        lots, generator = torch.empty(2**16), torch.Generator().manual_seed(n)
+        for _ in range(d // len(lots)):
+            lots.uniform_(generator=generator)
+
+    with ThreadPoolExecutor(threads) as pool:
+        drawing = best_of(3, lambda: list(pool.map(draw, range(N))))
+    print(f"drawing a random number an entry, {threads} at a time: {drawing:.2f} s", flush=True)
 
 
 def main():
@@ -228,6 +253,7 @@ def main():
         f"{arguments.experts} experts of {d / 1e6:.1f} M parameters, {arguments.threads} threads, {version('torch')=}"
     )
     print(f"floor {floor:.2f} s: {4 * d * (arguments.experts + 1) / 1e9:.2f} GB read and written once")
+    print_prices(d, arguments.experts, arguments.threads)
     print(f"{'':20}{'ours: wall, CPU, peak':>28}{'/ floor':>9}", end="")
     print(*(f"{peer + ': wall, CPU, peak, ratio':>42}" for peer in ("fusion-bench", "mergekit") if arguments.peers))
     for name in arguments.names or ours():
