@@ -25,9 +25,9 @@ SIMILAR = {"signs_noon": ("signs", 0.6), "signs_dusk": ("signs", 0.9)}
 """Two tasks that are nearly the same: name -> (task, strength of its own style)."""
 
 
-def load_pocket(device: str | torch.device = "cpu") -> Suite:
-    """The base and its eight full experts."""
-    return _suite("pocket", WEIGHTS / "base", WEIGHTS / "experts", device)
+def load_pocket(device: str | torch.device = "cpu", folder: Path = WEIGHTS) -> Suite:
+    """The base and its eight full experts; from another `folder`, those that were built into it."""
+    return _suite("pocket", folder / "base", folder / "experts", device)
 
 
 def load_pocket_pair(which: str, device: str | torch.device = "cpu") -> Suite:

@@ -175,8 +175,9 @@ class LoRAUpdate(nn.Module):
         super().__init__()
         out_features, in_features = weight.shape
         bound = in_features**-0.5
-        self.A = nn.Parameter((2 * torch.rand(r, in_features, generator=generator) - 1) * bound)
-        self.B = nn.Parameter(torch.zeros(out_features, r))  # zero, so that training starts at the base
+        A = (2 * torch.rand(r, in_features, generator=generator) - 1) * bound  # drawn on the CPU: the same everywhere
+        self.A = nn.Parameter(A.to(weight.device))
+        self.B = nn.Parameter(weight.new_zeros(out_features, r))  # zero, so that training starts at the base
         self.scale = alpha / r
 
     def forward(self, weight: Tensor) -> Tensor:

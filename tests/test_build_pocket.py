@@ -1,0 +1,90 @@
+"""`make suite` in miniature: interrupted, taken up again, and not made twice."""
+
+import importlib.util
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+
+from samerge_edu.params import LazyParams, load_params
+
+SCRIPT = Path(__file__).parent.parent / "data_scripts" / "build_pocket.py"
+TINY = {"seed": 0, "per_task": 20, "rare": 0.1, "epochs": 24.0, "lr": 1e-3, "batch": 32}  # 210 steps
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """The script, with a small tower and few images."""
+    spec = importlib.util.spec_from_file_location("build_pocket", SCRIPT)
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    monkeypatch.setattr(module, "model_config", partial(module.model_config, width=32, layers=1))
+    monkeypatch.setattr(module, "TASKS", {"digits": module.TASKS["digits"]})  # whose accuracies are noted
+    short = {"images": 64, "epochs": 1.0, "lr": 1e-3, "batch": 32}
+    monkeypatch.setattr(module, "RECIPES", {"base": TINY, "expert": short, "lora": short})
+    return module
+
+
+def not_again(*args, **kwargs):
+    raise AssertionError("made a second time")
+
+
+@pytest.mark.slow
+def test_an_interrupted_build_goes_on_to_exactly_the_same_suite(build, tmp_path, monkeypatch):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for stale in ("experts", "lora_r16", "weak"):
+        (whole / stale).mkdir(parents=True)
+    build.make_base("base", whole / "base", whole, "cpu")
+    assert [p.name for p in whole.iterdir() if p.name != "base"] == ["weak"], "stale experts"
+
+    def replace_and_die(source, target, real=build.os.replace):
+        real(source, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build.os, "replace", replace_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            build.make_base("base", cut / "base", cut, "cpu")
+    assert [p.name for p in (cut / "base").iterdir()] == ["training.ckpt"]
+
+    resumed, train_base = [], build.train_base
+    monkeypatch.setattr(build, "train_base", lambda *a, **k: resumed.append(k["resume"]["step"]) or train_base(*a, **k))
+    base = build.make_base("base", cut / "base", cut, "cpu")
+    assert resumed == [200]
+    weights = [load_params(folder / "base" / "open_clip_model.safetensors") for folder in (whole, cut)]
+    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+    assert not (cut / "base" / "training.ckpt").exists()
+
+    monkeypatch.setattr(build, "train_base", not_again)
+    build.make_base("base", cut / "base", cut, "cpu")
+    build.make_expert(base, "digits", file := cut / "experts" / "digits.safetensors")
+    build.make_lora_expert(base, "digits", 4, cut / "lora_r4" / "digits")
+    assert LazyParams(file).metadata["command"] == "python data_scripts/build_pocket.py"
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "finetune", not_again)
+        build.make_expert(base, "digits", file)
+        build.make_lora_expert(base, "digits", 4, cut / "lora_r4" / "digits")
+    build.RECIPES["expert"] = {**build.RECIPES["expert"], "lr": 2e-3}
+    before = load_params(file)
+    build.make_expert(base, "digits", file)
+    assert any(not torch.equal(x, before[k]) for k, x in load_params(file).items()), "another recipe, another expert"
+
+    measured = []
+    monkeypatch.setattr(build, "bands", lambda suite: measured.append(suite) or [])
+    build.main(out=cut, only="metrics")
+    (suite,) = measured  # of the folder built, not the one that is shipped
+    assert list(suite.experts) == ["digits"]
+    assert torch.equal(suite.theta_0["proj"], weights[1]["visual.proj"].float())
+    assert (cut / "metrics.json").is_file()
+
+
+def test_a_checkpoint_of_another_recipe_is_not_taken_up(build, tmp_path):
+    torch.save({"step": 200, "recipe": TINY | {"seed": 1}}, tmp_path / "training.ckpt")
+    with pytest.raises(typer.BadParameter, match="is of another recipe"):
+        build.make_base("base", tmp_path, tmp_path, "cpu")
+
+
+def test_unknown_stage(build, tmp_path):
+    with pytest.raises(typer.BadParameter, match="got 'experts2', expected some of base, experts"):
+        build.main(out=tmp_path, only="experts2")
