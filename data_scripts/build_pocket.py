@@ -80,9 +80,8 @@ def main(
             make_expert(weak, task, out / "weak" / "experts" / f"{task}.safetensors")
     digits = out / "other" / "experts" / "digits.safetensors"
     if "other" in stages and not up_to_date(digits, RECIPES["expert"]):
-        make_expert(
-            make_base("other", Path("work") / "other_base", out, device), "digits", digits
-        )  # its base stays here
+        other = make_base("other", Path("work") / "other_base", out, device)  # not shipped: only its expert is
+        make_expert(other, "digits", digits)
     if "metrics" in stages:
         measured = bands(pocket.load_pocket(device, out))
         write_json(out / "metrics.json", {"bands": measured})
@@ -122,7 +121,8 @@ def make_base(name: str, folder: Path, out: Path, device: str):
         write_json(folder / "vocabulary.json", tokenize.words)
         reached = {task: zero_shot_accuracy(model, model.visual, tokenize, task) for task in TASKS}
         for stale in FINE_TUNED[name]:
-            shutil.rmtree(out / stale, ignore_errors=True)
+            if (out / stale).exists():
+                shutil.rmtree(out / stale)
         save_params(weights, half(model.state_dict()), metadata(recipe, reached))
         checkpoint.unlink(missing_ok=True)
     return pocket.load_clip(folder, device)

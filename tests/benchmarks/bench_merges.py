@@ -213,7 +213,7 @@ def copy_rate():
 
 
 def print_prices(d, N, threads):
-    """What this machine asks for the parts that no method can do without, in seconds."""
+    """Seconds that this machine needs to copy all experts, and to draw a number for each of their entries."""
     taus = torch.ones(N, d)
     copy = torch.empty_like(taus)
     new = best_of(1, lambda: copy.copy_(taus))
