@@ -205,6 +205,14 @@ def stacked(models: Sequence[Params], key: str) -> Tensor:
     return torch.stack([working(model[key]) for model in models])
 
 
+def total(models: Sequence[Params], key: str) -> Tensor:
+    """sum_n models[n][key], in working precision; one model's tensor is read at a time."""
+    summed = working(models[0][key]).clone()
+    for model in models[1:]:
+        summed += working(model[key])
+    return summed
+
+
 PIECE = 2**16
 """Entries looked at together: N pieces fit into a processor's cache, so that memory is read once, not N + 2 times."""
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .masks import check_density, keep_count, topk_mask
-from .params import Params, own, structure, working
+from .params import Params, own, structure, total, working
 
 Score = Callable[[Sequence[Params]], Sequence[Params]]
 """Current task vectors -> as many saliencies with the same keys and shapes. Larger is kept longer."""
@@ -413,7 +413,7 @@ def flow_score(
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
         _check_fits(theta_0, taus)
-        tau_star = _total(taus)
+        tau_star = cache(partial(total, taus))  # added up when it is asked for first
         points = [Lazy(theta_0, tau_star)] * len(taus) if flow_at == "merged" else taus
 
         def in_room(n: int, key: str) -> Tensor:
@@ -451,7 +451,7 @@ def magnitude_score(modulation: str = "none") -> Score:
         raise ValueError(f"modulation: got {modulation!r}, expected one of {expected}")
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
-        tau_star = _total(taus)
+        tau_star = cache(partial(total, taus))  # added up when it is asked for first
 
         def saliency(n: int, key: str) -> Tensor:
             tau = working(taus[n][key])
@@ -486,19 +486,6 @@ def random_score(generator: torch.Generator) -> Score:
         return [Lazy(taus[0], partial(saliency, n)) for n in range(len(taus))]
 
     return score
-
-
-def _total(taus: Sequence[Params]) -> Callable[[str], Tensor]:
-    """key -> tau_star = sum_n tau_n of that tensor, added up when it is asked for first."""
-
-    @cache
-    def tau_star(key: str) -> Tensor:
-        total = working(taus[0][key]).clone()
-        for tau in taus[1:]:
-            total += working(tau[key])
-        return total
-
-    return tau_star
 
 
 def _check_fits(theta_0: Params, taus: Sequence[Params]) -> None:

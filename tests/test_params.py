@@ -27,6 +27,7 @@ from samerge_edu.params import (
     stacked,
     structure,
     task_vectors,
+    total,
     unflatten,
     working,
 )
@@ -290,6 +291,15 @@ def test_add_refuses_what_does_not_fit():
         add(theta_0, theta_0 | {"x": torch.ones(1)})
     with pytest.raises(ValueError, match=r"key 'w': got shape \(1, 2\) in the update, expected \(2,\)"):
         add(theta_0, theta_0 | {"w": torch.ones(1, 2)})
+
+
+def test_total_is_taken_in_working_precision_and_changes_nobody():
+    experts = [{"w": torch.tensor([n, 2.0**-10]).bfloat16()} for n in (1.0, 3.0, 5.0)]
+    assert total(experts, "w").tolist() == [9.0, 3 * 2.0**-10]
+    assert total(experts, "w").dtype == torch.float32
+    ones = [{"w": torch.ones(2)} for _ in range(2)]
+    assert total(ones, "w").tolist() == [2.0, 2.0]
+    assert all(tau["w"].tolist() == [1.0, 1.0] for tau in ones)
 
 
 def test_working_and_stacked_widen_half_precision_only():

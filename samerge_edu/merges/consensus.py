@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..params import Params, check_finite, check_same_structure, stacked
+from ..params import Params, check_finite, check_same_structure, stacked, structure
 
 
 def consensus(taus: Sequence[Params], min_tasks: int = 2, mask_lam: float = 0.6) -> dict[str, Tensor]:
@@ -35,11 +35,11 @@ def consensus(taus: Sequence[Params], min_tasks: int = 2, mask_lam: float = 0.6)
     if min_tasks < 0:
         raise ValueError(f"min_tasks: got {min_tasks}, expected at least 0")
     tau_m = {}
-    for key in taus[0]:
+    for key, (_, dtype) in structure(taus[0]).items():
         tau = stacked(taus, key)
         tau_sum = tau.sum(dim=0)
         used = _tall_mask(tau, tau_sum, mask_lam).sum(dim=0, dtype=torch.int16)
-        tau_m[key] = (tau_sum * (used >= min_tasks)).to(taus[0][key].dtype)
+        tau_m[key] = (tau_sum * (used >= min_tasks)).to(dtype)
     return tau_m
 
 

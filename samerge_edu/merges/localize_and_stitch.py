@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..masks import keep_largest
-from ..params import Params, check_finite, check_same_structure, stacked
+from ..params import Params, check_finite, check_same_structure, stacked, structure
 
 
 def localize_and_stitch(taus: Sequence[Params], density: float = 0.1) -> dict[str, Tensor]:
@@ -34,8 +34,8 @@ def localize_and_stitch(taus: Sequence[Params], density: float = 0.1) -> dict[st
     check_finite(taus)
     keep = keep_largest(taus, density)
     tau_m = {}
-    for key in taus[0]:
+    for key, (_, dtype) in structure(taus[0]).items():
         m = keep(key)  # (N, *shape)
-        total = stacked(taus, key).mul_(m).sum(dim=0)
-        tau_m[key] = (total / m.sum(dim=0, dtype=torch.int16).clamp(min=1)).to(taus[0][key].dtype)
+        tau_sum = stacked(taus, key).mul_(m).sum(dim=0)
+        tau_m[key] = (tau_sum / m.sum(dim=0, dtype=torch.int16).clamp(min=1)).to(dtype)
     return tau_m

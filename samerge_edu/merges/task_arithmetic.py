@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..params import Params, check_same_structure, working
+from ..params import Params, check_same_structure, structure, total
 
 
 def task_arithmetic(taus: Sequence[Params]) -> dict[str, Tensor]:
@@ -26,10 +26,4 @@ def task_arithmetic(taus: Sequence[Params]) -> dict[str, Tensor]:
     tensor([6., 1., 0.])
     """
     check_same_structure(taus)
-    tau_m = {}
-    for key in taus[0]:
-        total = working(taus[0][key]).clone()
-        for tau in taus[1:]:
-            total += working(tau[key])
-        tau_m[key] = total.to(taus[0][key].dtype)
-    return tau_m
+    return {key: total(taus, key).to(dtype) for key, (_, dtype) in structure(taus[0]).items()}
