@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -127,36 +128,44 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
 
     Hollow markers are at the published scale, filled ones at the scale chosen on validation; a thin line joins the
     two of one method. The front is that of the filled ones. Base and experts are shown, but are no merges and take no
-    part: the experts' point is not one model.
+    part: the experts' point is not one model. With more than ten methods a second panel looks at the filled ones from
+    nearby; numbers stand for the names, which a legend spells out.
     """
     published = {r["method"]: r for r in record["rows"] if r["lam_from"] == "paper"}
     validated = {r["method"]: r for r in record["rows"] if r["lam_from"] == "validation"}
     points = {name: (row["id_avg"], row["ood_avg"]) for name, row in validated.items()}
     front = [list(points)[i] for i in pareto_front(list(points.values()))]
+    stairs = sorted(points[name] for name in front)
 
-    crowded = len(points) > 10  # then only the front is named in the picture, and a legend names the rest
-    figure, axis = plt.subplots(figsize=(10.5 if crowded else 8, 5.5), layout="constrained")
-    labels = []
+    crowded = len(points) > 10
+    figure = plt.figure(figsize=(13 if crowded else 8, 5.5), layout="constrained")
+    panels = list(figure.subplots(1, 1 + crowded, squeeze=False).flat)
+    whole, near = panels[0], panels[-1]  # one and the same if there is one
+    labels: dict[Axes, list] = {axis: [] for axis in panels}
     for i, (name, (x, y)) in enumerate(points.items()):
         marker = MARKERS[(i + i // len(MARKERS)) % len(MARKERS)]  # colour and marker together repeat after 100
         look = {"color": COLOURS[i % len(COLOURS)], "marker": marker, "markersize": 8}
         x_paper, y_paper = published[name]["id_avg"], published[name]["ood_avg"]
-        axis.plot([x_paper, x], [y_paper, y], linestyle="-", linewidth=0.8, color=look["color"], marker="")
-        axis.plot(x_paper, y_paper, linestyle="", markerfacecolor="white", **look)
-        axis.plot(x, y, linestyle="", label=name, **look)
-        if name in front or not crowded:
-            labels.append((x, y, name, "bold" if name in front else "normal"))
+        whole.plot([x_paper, x], [y_paper, y], linestyle="-", linewidth=0.8, color=look["color"], marker="")
+        whole.plot(x_paper, y_paper, linestyle="", markerfacecolor="white", **look)
+        for axis in panels:
+            axis.plot(x, y, linestyle="", label=f"{i + 1:2} {name}", **look)
+        labels[near].append((x, y, str(i + 1) if crowded else name, "bold" if name in front else "normal"))
     for kind, name, marker in [("zero_shot", "zero-shot", "x"), ("experts", "experts", "+")]:
         x, y = record["reference"][kind]["id_avg"], record["reference"][kind]["ood_avg"]
-        axis.plot(x, y, marker=marker, color="black", markersize=9, linestyle="")
-        labels.append((x, y, name, "normal"))
-    stairs = sorted(points[name] for name in front)
-    axis.plot(*zip(*stairs, strict=True), drawstyle="steps-pre", color="0.3", linestyle=":", marker="", zorder=0)
-    axis.set(xlabel="ID average (%)", ylabel="OOD average (%)")
-    axis.margins(0.15, 0.1)
+        whole.plot(x, y, marker=marker, color="black", markersize=9, linestyle="")
+        labels[whole].append((x, y, name, "normal"))
+    for axis in panels:
+        axis.plot(*zip(*stairs, strict=True), drawstyle="steps-pre", color="0.3", linestyle=":", marker="", zorder=0)
+        axis.set(xlabel="ID average (%)", ylabel="OOD average (%)")
+        axis.margins(0.15, 0.1)
     if crowded:
-        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7.5)
-    _label(axis, labels)
+        near.set(title="the filled ones from nearby", ylabel="")
+        legend = near.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7.5)
+        for text, name in zip(legend.get_texts(), points, strict=True):
+            text.set_fontweight("bold" if name in front else "normal")
+    for axis, texts in labels.items():
+        _label(axis, texts)
 
     best = max(validated.values(), key=lambda row: row["h"])
     sentence = (

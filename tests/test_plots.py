@@ -64,6 +64,20 @@ def test_scatter_draws_every_row_and_says_which_are_on_the_front():
     assert sentence.split(";")[0] in figure.get_suptitle().replace("\n", " ")
 
 
+def test_many_methods_are_shown_a_second_time_from_nearby_with_numbers():
+    rows = [row(f"Method {i}", kind, 50 + i, 70 - i % 3) for i in range(12) for kind in ("paper", "validation")]
+    rows[0]["id_avg"] = 10.0  # the published scale of the first: far away, and only in the first panel
+    figure, _ = plots.id_ood({**RECORD, "rows": rows})
+    whole, near = figure.axes
+    assert (10.0, 70.0) in points_of(whole) - points_of(near)
+    assert {(r["id_avg"], r["ood_avg"]) for r in rows[1:]} <= points_of(whole) & points_of(near)
+    assert sorted(int(text.get_text()) for text in near.texts) == list(range(1, 13))
+    assert [text.get_text() for text in whole.texts] == ["zero-shot", "experts"]
+    named = near.get_legend().get_texts()
+    assert [text.get_text().split(maxsplit=1) for text in named] == [[str(i + 1), f"Method {i}"] for i in range(12)]
+    assert [text.get_text().split()[0] for text in named if text.get_fontweight() == "bold"] == ["10", "11", "12"]
+
+
 def test_labels_of_equal_points_do_not_cover_each_other():
     rows = [row(f"Method {i}", kind, 50 + i % 2, 60) for i in range(8) for kind in ("paper", "validation")]
     figure, _ = plots.id_ood({**RECORD, "rows": rows})
