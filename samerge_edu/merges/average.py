@@ -26,4 +26,4 @@ def average(taus: Sequence[Params]) -> dict[str, Tensor]:
     tensor([3.0000, 0.5000, 0.0000])
     """
     check_same_structure(taus)
-    return {key: (total(taus, key) / len(taus)).to(dtype) for key, (_, dtype) in structure(taus[0]).items()}
+    return {key: total(taus, key).div_(len(taus)).to(dtype) for key, (_, dtype) in structure(taus[0]).items()}
