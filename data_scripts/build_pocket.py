@@ -99,7 +99,7 @@ def make_base(name: str, folder: Path, out: Path, device: str):
     if not up_to_date(weights, recipe):
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = folder / "training.ckpt"
-        resume = torch.load(checkpoint, weights_only=True, map_location=device) if checkpoint.exists() else None
+        resume = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else None
         if resume and resume.pop("recipe", None) != recipe:
             raise typer.BadParameter(
                 f"{checkpoint.name} in {folder} is of another recipe: delete it, or go back to that one"

@@ -44,4 +44,4 @@ def dare(taus: Sequence[Params], generator: torch.Generator, density: float = 0.
             tau_hat[key] = scaled.to(dtype)
         return tau_hat
 
-    return side_by_side(drop, range(len(taus)), generator.device)
+    return side_by_side(drop, range(len(taus)), next(iter(taus[0].values())).device)
