@@ -1,24 +1,21 @@
 """`make suite` in miniature: interrupted, taken up again, and not made twice."""
 
-import importlib.util
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 import typer
+from data_script import script
 
 from samerge_edu.params import LazyParams, load_params
 
-SCRIPT = Path(__file__).parent.parent / "data_scripts" / "build_pocket.py"
 TINY = {"seed": 0, "per_task": 20, "rare": 0.1, "epochs": 24.0, "lr": 1e-3, "batch": 32}  # 210 steps
 
 
 @pytest.fixture
 def build(monkeypatch):
     """The script, with a small tower and few images."""
-    spec = importlib.util.spec_from_file_location("build_pocket", SCRIPT)
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    module = script("build_pocket")
     monkeypatch.setattr(module, "model_config", partial(module.model_config, width=32, layers=1))
     monkeypatch.setattr(module, "TASKS", {"digits": module.TASKS["digits"]})  # whose accuracies are noted
     short = {"images": 64, "epochs": 1.0, "lr": 1e-3, "batch": 32}
@@ -83,6 +80,13 @@ def test_a_checkpoint_of_another_recipe_is_not_taken_up(build, tmp_path):
     torch.save({"step": 200, "recipe": TINY | {"seed": 1}}, tmp_path / "training.ckpt")
     with pytest.raises(typer.BadParameter, match="is of another recipe"):
         build.make_base("base", tmp_path, tmp_path, "cpu")
+
+
+def test_the_shipped_suite_is_up_to_date(monkeypatch):
+    shipped = script("build_pocket")
+    monkeypatch.setattr(shipped, "train_base", not_again)
+    monkeypatch.setattr(shipped, "finetune", not_again)
+    shipped.main(only=",".join(stage for stage in shipped.STAGES if stage != "metrics"))
 
 
 def test_unknown_stage(build, tmp_path):

@@ -1,12 +1,11 @@
 """The scripts of data_scripts/ that use the hub, run as a person would, against the local one."""
 
-import importlib.util
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
+from data_script import SCRIPTS, script
 from hub_server import HubServer
 from tiny_hub import write_data
 
@@ -16,14 +15,6 @@ from samerge_edu.merges.average import average
 from samerge_edu.params import LazyParams, load_params
 from samerge_edu.suites.manifest import MODELS, REVISIONS, TALL20
 from samerge_edu.suites.vit_b_32 import load_vit_b_32, merge_suite, suite_assets
-
-SCRIPTS = Path(__file__).parent.parent / "data_scripts"
-
-
-def script(name: str):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
-    return module
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ def test_ci_runs_make_test_and_nothing_else():
     assert lines[0] == "#!/usr/bin/env bash"
     commands = [line for line in lines if not line.startswith("#")]
     assert commands == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "make test"]
+    assert subprocess.run(["bash", "-n", script], capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize("ci", ["", "true"])
