@@ -21,8 +21,8 @@ import typer
 from open_clip.model import CLIP
 
 from samerge_edu.doctor import bands, outside
+from samerge_edu.files import LazyParams, save_params
 from samerge_edu.lora import LoRA, write_peft
-from samerge_edu.params import LazyParams, save_params
 from samerge_edu.suites.pocket import suite as pocket
 from samerge_edu.suites.pocket.captions import WordTokenizer
 from samerge_edu.suites.pocket.tasks import ID_TASKS, TASKS, draw

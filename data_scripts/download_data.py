@@ -13,9 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from samerge_edu.data import fetch, read
-from samerge_edu.suites.manifest import WORKSHOP
-from samerge_edu.suites.vit_b_32 import suite_tasks
+from samerge_edu.suites.published.clip_vit import suite_tasks
+from samerge_edu.suites.published.data import fetch, read
+from samerge_edu.suites.published.manifest import WORKSHOP
 
 
 def main() -> None:

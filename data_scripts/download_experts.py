@@ -14,9 +14,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from samerge_edu.suites.hub import prefetch
-from samerge_edu.suites.manifest import MODELS, WORKSHOP
-from samerge_edu.suites.vit_b_32 import suite_assets
+from samerge_edu.suites.published.clip_vit import suite_assets
+from samerge_edu.suites.published.hub import prefetch
+from samerge_edu.suites.published.manifest import MODELS, WORKSHOP
 
 
 def main() -> None:

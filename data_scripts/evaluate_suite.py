@@ -14,11 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-from samerge_edu.clip import image_tower
-from samerge_edu.suites.hub import open_safetensors
-from samerge_edu.suites.manifest import MODELS, WORKSHOP
-from samerge_edu.suites.published import PUBLISHED
-from samerge_edu.suites.vit_b_32 import load_vit_b_32, streamed_accuracy, without_proj
+from samerge_edu.suites.published.clip_vit import load_clip_vit, streamed_accuracy, without_proj
+from samerge_edu.suites.published.hub import open_safetensors
+from samerge_edu.suites.published.manifest import MODELS, WORKSHOP
+from samerge_edu.suites.published.names import image_tower
+from samerge_edu.suites.published.numbers import PUBLISHED
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print the table, row by row as it is measured."""
-    suite = load_vit_b_32(options.tasks, (), model=options.model, lora=options.lora, device=options.device)
+    suite = load_clip_vit(options.tasks, (), model=options.model, lora=options.lora, device=options.device)
     tasks, start = list(suite.tasks), time.perf_counter()
     limit = f"at most {options.per_class} test images of each class" if options.per_class else "whole test sets"
     print(f"{suite.family}; {limit}\n{'':<28}" + "".join(f"{t[:9]:>10}" for t in [*tasks, "mean"]))

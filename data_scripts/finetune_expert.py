@@ -22,8 +22,8 @@ from torch.nn.functional import cross_entropy, normalize
 from tqdm import trange
 
 from samerge_edu.evaluate import accuracy
+from samerge_edu.files import LazyParams, save_params
 from samerge_edu.lora import LoRA, dense, write_peft
-from samerge_edu.params import LazyParams, save_params
 from samerge_edu.suites import load_suite
 
 

@@ -1,6 +1,6 @@
 """samerge_edu: model merging, taught by code short enough to read.
 
-The package in the order of its picture (architecture.md): params -> saliency -> masks -> transforms
+The package in the order of its picture (README): params -> saliency -> masks -> transforms
 -> merges -> params.add -> evaluate. In a notebook everything a lesson needs hangs on one name:
 
     import samerge_edu as se
@@ -17,9 +17,9 @@ TAG = f"v{__version__}"
 
 HOME = {  # public name -> the module it lives in
     "Params": "params",
-    "LazyParams": "params",
-    "load_params": "params",
-    "save_params": "params",
+    "LazyParams": "files",
+    "load_params": "files",
+    "save_params": "files",
     "split_buffers": "params",
     "task_vectors": "params",
     "lazy_task_vectors": "params",
@@ -36,10 +36,10 @@ HOME = {  # public name -> the module it lives in
     "quiz": "course.quizzes",
     "answer": "course.quizzes",
     "show": "course.bands",
-    "figure": "figures",
-    "explore": "figures",
+    "figure": "course.figures",
+    "explore": "course.figures",
 }
-SUBPACKAGES = ("transforms", "merges", "adaptation", "suites", "course")
+SUBPACKAGES = ("transforms", "merges", "suites", "studies", "course")
 __all__ = [*HOME, *SUBPACKAGES]
 
 

@@ -72,17 +72,18 @@ def ablate(
 ) -> None:
     """Take a method apart: every variant on several subsets of the experts, with its spread. Minutes."""
     with one_line_errors():
-        from . import ablate as study
+        from . import studies
+        from .studies.ablation import table
 
-        if method not in study.VARIANTS:
-            raise ValueError(f"unknown method '{method}'; there are: {', '.join(study.VARIANTS)}")
+        if method not in studies.VARIANTS:
+            raise ValueError(f"unknown method '{method}'; there are: {', '.join(studies.VARIANTS)}")
         loaded = loaded_suite(suite)
-        rows = study.study(loaded, method, n=images, progress=True)
+        rows = studies.study(loaded, method, n=images, progress=True)
     reference = "Task Arithmetic" if method == "sa-merging" else "TA"
-    gains = study.table(rows, reference)
+    gains = table(rows, reference)
     typer.echo(gains.round(2).to_string(index=False))
     with one_line_errors():
-        study.write(rows, gains, reference, out, method)
+        studies.write(rows, gains, reference, out, method)
 
 
 def chosen_methods(names: str, lora: bool = False) -> dict:
@@ -102,7 +103,7 @@ def loaded_suite(name: str, device: str = "cpu", tasks: str = ""):
     import torch
 
     from .suites import load_suite
-    from .suites.manifest import SUITES
+    from .suites.published.manifest import SUITES
 
     if tasks and name not in SUITES:
         raise ValueError(f"--tasks: the experts of '{name}' are fixed; a choice have {', '.join(SUITES)}")
@@ -132,9 +133,9 @@ def prefetch(
     Afterwards the suite works without a network here, and elsewhere with SAMERGE_ASSETS=DIR of `--to DIR`.
     """
     with one_line_errors():
-        from .suites.hub import cache_folder
-        from .suites.manifest import WORKSHOP
-        from .suites.vit_b_32 import prefetch_suite
+        from .suites.published.clip_vit import prefetch_suite
+        from .suites.published.hub import cache_folder
+        from .suites.published.manifest import WORKSHOP
 
         prefetch_suite(suite, tasks or WORKSHOP, images=images, dry_run=dry_run, to=to, say=typer.echo)
         typer.echo(f"{'would be kept' if dry_run else 'kept'} in {cache_folder()}")
@@ -159,7 +160,7 @@ def merge(
 
         from .forecast import forecast
         from .leaderboard import check_writable
-        from .suites.vit_b_32 import merge_suite
+        from .streaming import merge_suite
 
         name, row = chosen_method(method)
         check_writable([out])

@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from .evaluate import choose_lam, provenance, reference, scores, summary
+from .files import share
 from .methods import METHODS, SEED, Method
 from .params import Params, add, task_vectors
 
@@ -178,7 +179,7 @@ def write(record: Mapping, csv: Path | None = None, json_file: Path | None = Non
                 finished.append((Path(part), path))
                 save(record, Path(part))
         for part, path in finished:
-            part.chmod(0o644)  # mkstemp's own is for the owner only
+            share(part)
             os.replace(part, path)
     finally:
         for part, _ in finished:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .params import LazyParams, Params, save_params, structure, working
+from .files import LazyParams, save_params
+from .params import Params, structure, working
 
 
 class LoRA(NamedTuple):

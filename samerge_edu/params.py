@@ -1,4 +1,4 @@
-"""Models as dictionaries of tensors: load, save, check, subtract, add.
+"""Models as dictionaries of tensors: check, subtract, add. Files are in `files`.
 
 A model, a task vector and a merged update are all the same thing here: `Params`, a mapping from the
 name of a parameter to its tensor. No class with operators, because every public one of them broke
@@ -8,23 +8,14 @@ unseen; plain functions on plain dictionaries can be printed, saved and handed t
     theta = theta_0 + lam * tau_m                   --add-->
 """
 
-import os
 import re
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import combinations
-from pathlib import Path
 from statistics import mean
-from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
-
-X, Y = TypeVar("X"), TypeVar("Y")
 
 Params = Mapping[str, Tensor]
 """A state dict, floating tensors only. Integer buffers never take part in arithmetic: see `split_buffers`."""
@@ -33,73 +24,7 @@ Structure = dict[str, tuple[tuple[int, ...], torch.dtype]]
 """name -> (shape, dtype): what two models must share before they can be added."""
 
 
-# ---------------------------------------------------------------------------- files
-
-
-class LazyParams(Mapping[str, Tensor]):
-    """A safetensors file read one tensor at a time, so that no model need fit in memory twice.
-
-    Behaves as a read-only `Params`; each access reads that tensor from disk again, as `dtype` if one is
-    given, else as it was stored. Integer buffers in the file are left out and named in `buffers`. Raises
-    ValueError for a file that is no safetensors file, FileNotFoundError for one that is not there.
-    """
-
-    def __init__(self, path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None):
-        self.path, self.device, self.dtype = Path(path), str(device), dtype
-        if not self.path.is_file():
-            raise FileNotFoundError(f"no such file: {self.path.name} (in {self.path.parent.name or '.'})")
-        try:
-            with safe_open(self.path, framework="pt") as f:
-                self.metadata: dict[str, str] = dict(f.metadata() or {})
-                spec = {k: _spec_of_slice(f.get_slice(k)) for k in f.keys()}  # no dict, it has no items()
-        except SafetensorError as e:
-            raise ValueError(f"{self.path.name} is not a readable safetensors file: {e}") from e
-        self.structure: Structure = {
-            k: (shape, dtype or stored) for k, (shape, stored) in spec.items() if stored.is_floating_point
-        }
-        self.buffers: list[str] = [k for k in spec if k not in self.structure]
-
-    def __getitem__(self, key: str) -> Tensor:
-        if key not in self.structure:
-            raise KeyError(key)
-        with safe_open(self.path, framework="pt", device=self.device) as f:
-            return f.get_tensor(key).to(self.structure[key][1])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.structure)
-
-    def __len__(self) -> int:
-        return len(self.structure)
-
-
-def _spec_of_slice(tensor_slice) -> tuple[tuple[int, ...], torch.dtype]:
-    names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"}
-    names |= {f"I{b}": f"int{b}" for b in (8, 16, 32, 64)} | {"U8": "uint8"}
-    kind = tensor_slice.get_dtype()
-    if kind not in names:
-        raise ValueError(f"unsupported tensor type in file: got {kind}, expected one of {sorted(names)}")
-    return tuple(tensor_slice.get_shape()), getattr(torch, names[kind])
-
-
-def load_params(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """Every floating tensor of a safetensors file, in memory. For one at a time use `LazyParams`."""
-    return dict(LazyParams(path, device).items())
-
-
-def save_params(path: str | Path, params: Params, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file; an interrupted write leaves the old file, or none, never half of one."""
-    path = Path(path)
-    # copies, because safetensors refuses tensors that share memory: tied weights, slices of one vector
-    tensors = {k: params[k].detach().cpu().clone(memory_format=torch.contiguous_format) for k in params}
-    handle, half_written = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
-        save_file(tensors, half_written, metadata=dict(metadata or {}))
-        os.chmod(half_written, 0o644)  # mkstemp's files are private, a model is to be shared
-        os.replace(half_written, path)
-    except BaseException:
-        Path(half_written).unlink(missing_ok=True)
-        raise
+# ---------------------------------------------------------------------------- checks
 
 
 def split_buffers(state_dict: Params) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -111,26 +36,6 @@ def split_buffers(state_dict: Params) -> tuple[dict[str, Tensor], dict[str, Tens
     """
     floats = {k: v for k, v in state_dict.items() if v.is_floating_point()}
     return floats, {k: v for k, v in state_dict.items() if k not in floats}
-
-
-def side_by_side(work: Callable[[X], Y], items: Iterable[X], device: torch.device | str = "cpu") -> list[Y]:
-    """[work(item) for each item], on the CPU as many at a time as torch has threads, each with one.
-
-    For what torch does on one thread only, or numpy: reading files, drawing lots, selection. A GPU is busy with one
-    item, and is asked from the caller's thread, whose stream it has to keep to.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        if torch.device(device).type != "cpu":
-            return list(map(work, items))
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(work, items))
-    finally:
-        torch.set_num_threads(threads)
-
-
-# ---------------------------------------------------------------------------- checks
 
 
 def structure(params: Params) -> Structure:

@@ -8,22 +8,21 @@ safetensors file is a table of contents followed by the tensors' bytes: the cont
 tensor is.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .files import fingerprint, replace_file, write_safetensors
 from .forecast import check_fits, forecast
-from .params import Params, Structure, add, check_finite, lazy_task_vectors, structure
-
-_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+from .params import Params, add, check_finite, lazy_task_vectors, structure
+from .suites.published.clip_vit import PublishedSuite
+from .suites.published.names import Renamed
+from .suites.suite import Suite
 
 
 def merge_to_file(
@@ -42,7 +41,7 @@ def merge_to_file(
 ) -> Path:
     """Write theta_0 + lam * merge(taus) as a safetensors file, holding as little as the method allows.
 
-    Args: `theta_0` and `thetas`, best lazy (`LazyParams`, `clip.from_hf`); `merge`, taus -> tau_m; `lam`, its scale;
+    Args: `theta_0` and `thetas`, best lazy (`LazyParams`, `names.from_hf`); `merge`, taus -> tau_m; `lam`, its scale;
     `per_tensor`, whether the method treats each tensor on its own: then it is called as `merge([{k: tau_n[k]}, ...])`
     key by key; otherwise once, with lazy task vectors, and its result is held whole. A global method called per
     tensor gives another method's result, so there is no default. `recipe` names the method in the file's metadata;
@@ -87,6 +86,42 @@ def merge_to_file(
     return out
 
 
+def merge_suite(
+    suite: Suite, merge, out: str | Path, *, lam: float, per_tensor: bool, recipe: str, progress=lambda key: None
+) -> Path:
+    """Merge a suite's experts into a file: see `merge_to_file`.
+
+    For a published suite the file is a whole CLIP, and an `open_clip_config.json` is written beside it, so that the
+    folder loads in open_clip as `create_model_and_transforms("local-dir:FOLDER")`, with the right activation and
+    preprocessing. For transformers: `names.to_hf(names.image_tower(load_params(file)))`. Of pocket it is the tower
+    alone.
+    Raises ValueError for a folder whose configuration is another model's, and as `merge_to_file`.
+    """
+    out, published = Path(out), isinstance(suite, PublishedSuite)
+    beside = out.with_name("open_clip_config.json")
+    if published and beside.exists() and json.loads(beside.read_text(encoding="utf-8")) != suite.config:
+        raise ValueError(f"{beside} is another model's: choose a folder of its own for {out.name}")
+    merged = {f"visual.{k}" for k in suite.theta_0}  # with the prefix: both towers have a "positional_embedding"
+    keep = Renamed(suite.whole, {k: (k,) for k in suite.whole if k not in merged}) if published else None
+    merge_to_file(
+        suite.theta_0,
+        list(suite.experts.values()),
+        merge,
+        out,
+        lam=lam,
+        per_tensor=per_tensor,
+        recipe=f"{recipe} on {suite.name}: {', '.join(suite.experts)}; {suite.family}",
+        prefix="visual." if published else "",
+        keep=keep,
+        device=suite.device,
+        progress=progress,
+    )
+    if published:
+        config = json.dumps(suite.config, indent=2) + "\n"
+        replace_file(beside, lambda part: part.write_text(config, encoding="utf-8"))
+    return out
+
+
 class _On(Mapping[str, Tensor]):
     """A task vector whose tensors arrive on a device when they are read."""
 
@@ -101,61 +136,6 @@ class _On(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.structure)
-
-
-def write_safetensors(
-    path: Path, contents: Structure, tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]
-) -> None:
-    """Write tensors one by one as they come; `contents` says beforehand which, with shapes and dtypes.
-
-    The format: 8 bytes, the length of the header; the header, JSON: name -> dtype, shape, [begin, end) counted
-    from the header's end; the tensors' bytes, without gaps. Wide dtypes go first, so that all stay aligned.
-    Raises ValueError for a tensor that is not as announced or is missing.
-    """
-    path, header, end = Path(path), {"__metadata__": dict(metadata)}, 0
-    for name, (shape, dtype) in sorted(contents.items(), key=lambda item: -item[1][1].itemsize):
-        begin, end = end, end + math.prod(shape) * dtype.itemsize
-        header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
-    table = json.dumps(header).encode()
-    table += b" " * (-len(table) % 8)
-    start, left = 8 + len(table), set(contents)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(len(table).to_bytes(8, "little") + table)
-            f.truncate(start + end)
-            for name, tensor in tensors:
-                if name not in left or (tuple(tensor.shape), tensor.dtype) != contents[name]:
-                    raise ValueError(
-                        f"'{name}': got {tuple(tensor.shape)} {tensor.dtype}, expected {contents.get(name)}"
-                    )
-                left.remove(name)
-                f.seek(start + header[name]["data_offsets"][0])
-                f.write(_bytes(tensor))
-            if left:
-                raise ValueError(f"missing tensor '{min(left)}' ({len(left)} missing in all)")
-        Path(part).chmod(0o644)  # mkstemp's own is for the owner only
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
-def fingerprint(model: Params) -> dict[str, str]:
-    """What a model is, for the record: its file's name and sha256, or the sha256 of its tensors in memory."""
-    path = getattr(model, "path", None)
-    if path is not None:
-        with Path(path).open("rb") as f:
-            return {"file": Path(path).name, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}
-    digest = hashlib.sha256()
-    for key in sorted(model):
-        digest.update(key.encode())
-        digest.update(_bytes(model[key]))
-    return {"file": "", "sha256": digest.hexdigest()}
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
 
 
 def _versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ import torch
 import typer
 from data_script import script
 
-from samerge_edu.params import LazyParams, load_params
+from samerge_edu.files import LazyParams, load_params
 
 TINY = {"seed": 0, "per_task": 20, "rare": 0.1, "epochs": 24.0, "lr": 1e-3, "batch": 32}  # 210 steps
 

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from samerge_edu import cli
 from samerge_edu import forecast as forecast_module
+from samerge_edu.files import LazyParams, load_params
 from samerge_edu.methods import METHODS
-from samerge_edu.params import LazyParams, add, load_params, task_vectors
+from samerge_edu.params import add, task_vectors
 from samerge_edu.suites import load_suite
-from samerge_edu.suites.manifest import WORKSHOP
-from samerge_edu.suites.vit_b_32 import load_vit_b_32
+from samerge_edu.suites.published.clip_vit import load_clip_vit
+from samerge_edu.suites.published.manifest import WORKSHOP
 
 
 @pytest.fixture
@@ -157,4 +158,4 @@ def test_notebook_12_takes_the_real_experts_unless_told_otherwise(monkeypatch, c
     exec(cell, names := {"torch": torch})
     assert (names["name"], names["model"], names["lora"]) == ("vit-b-32", "ViT-B-32", False)
     assert "vit-b-32 (ViT-B-32), tasks mnist, svhn, eurosat, gtsrb" in capsys.readouterr().out
-    assert inspect.signature(load_vit_b_32).parameters["tasks"].default == WORKSHOP
+    assert inspect.signature(load_clip_vit).parameters["tasks"].default == WORKSHOP

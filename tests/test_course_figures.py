@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 import samerge_edu as se
-from samerge_edu import figures
+from samerge_edu.course import figures
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ipywidgets")
 

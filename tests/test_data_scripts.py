@@ -9,12 +9,13 @@ from data_script import SCRIPTS, script
 from hub_server import HubServer
 from tiny_hub import write_data
 
-from samerge_edu.data import DATA
+from samerge_edu.files import LazyParams, load_params
 from samerge_edu.lora import read_peft
 from samerge_edu.merges.average import average
-from samerge_edu.params import LazyParams, load_params
-from samerge_edu.suites.manifest import MODELS, REVISIONS, TALL20
-from samerge_edu.suites.vit_b_32 import load_vit_b_32, merge_suite, suite_assets
+from samerge_edu.streaming import merge_suite
+from samerge_edu.suites.published.clip_vit import load_clip_vit, suite_assets
+from samerge_edu.suites.published.data import DATA
+from samerge_edu.suites.published.manifest import MODELS, REVISIONS, TALL20
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_experts_are_fetched_packed_and_used_without_a_network(hub, tmp_path, mo
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("SAMERGE_ASSETS", stick)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "another machine"))
-    suite = load_vit_b_32("mnist,svhn", (), model="ViT-tiny")
+    suite = load_clip_vit("mnist,svhn", (), model="ViT-tiny")
     merged = merge_suite(suite, average, tmp_path / "merged.safetensors", lam=1.0, per_tensor=True, recipe="Average")
     out = run(
         "evaluate_suite", "--model", "ViT-tiny", "--tasks", "mnist,svhn", "--per-class", "4", "--files", str(merged)
@@ -103,7 +104,7 @@ def options(tmp_path):
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_exactly_the_same_expert(hub, options, monkeypatch, capsys):
     finetune = script("finetune_expert")
-    suite = load_vit_b_32("svhn", (), model="ViT-tiny")
+    suite = load_clip_vit("svhn", (), model="ViT-tiny")
     finetune.finetune(suite, options("whole"))
     assert float(capsys.readouterr().out.split("before, ")[1].split(" %")[0]) > 80  # learned something
 
@@ -133,7 +134,7 @@ def test_an_interrupted_run_goes_on_to_exactly_the_same_expert(hub, options, mon
 @pytest.mark.slow
 def test_a_lora_expert_is_a_peft_adapter(hub, options, capsys):
     finetune = script("finetune_expert")
-    suite = load_vit_b_32("svhn", (), model="ViT-tiny")
+    suite = load_clip_vit("svhn", (), model="ViT-tiny")
     finetune.finetune(suite, options("lora", lora=4, lr=1e-2, steps=100))
     before, after = (float(x.split(" %")[0]) for x in capsys.readouterr().out.split("svhn: ")[1].split(" before, "))
     assert after > before + 20

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from samerge_edu.files import load_params
 from samerge_edu.lora import LoRA, dense
 from samerge_edu.merges import peft_lora
 from samerge_edu.merges.consensus import tall_masks
@@ -19,7 +20,7 @@ from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.merges.ties import ties
 from samerge_edu.merges.tsv_m import tsv_m
 from samerge_edu.merges.wudi import wudi
-from samerge_edu.params import add, load_params, pipe, task_vectors
+from samerge_edu.params import add, pipe, task_vectors
 from samerge_edu.transforms.breadcrumbs import breadcrumbs
 from samerge_edu.transforms.dare import dare
 from samerge_edu.transforms.della import della

@@ -10,11 +10,12 @@ from hub_server import HubServer
 from tiny_hub import tiny_hub_folder
 
 from samerge_edu.evaluate import choose_lam, scores
+from samerge_edu.files import load_params
 from samerge_edu.leaderboard import measured
 from samerge_edu.methods import METHODS
-from samerge_edu.params import add, load_params, task_vectors
+from samerge_edu.params import add, task_vectors
+from samerge_edu.streaming import merge_suite
 from samerge_edu.suites import load_suite
-from samerge_edu.suites.vit_b_32 import merge_suite
 
 DEVICE = "cuda"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

@@ -15,17 +15,18 @@ from safetensors.torch import save_file
 from tiny_hub import tiny_hub_folder
 
 from samerge_edu import forecast as forecast_module
-from samerge_edu.clip import build_clip, image_tower, to_hf
 from samerge_edu.evaluate import scores
+from samerge_edu.files import LazyParams, load_params, save_params, write_safetensors
 from samerge_edu.forecast import check_fits, forecast, free_memory
 from samerge_edu.merges.average import average
 from samerge_edu.merges.iso import iso_c
 from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.merges.ties import ties
 from samerge_edu.methods import METHODS
-from samerge_edu.params import LazyParams, add, load_params, pipe, save_params, task_vectors
-from samerge_edu.streaming import merge_to_file, write_safetensors
-from samerge_edu.suites.vit_b_32 import load_vit_b_32, merge_suite
+from samerge_edu.params import add, pipe, task_vectors
+from samerge_edu.streaming import merge_suite, merge_to_file
+from samerge_edu.suites.published.clip_vit import load_clip_vit
+from samerge_edu.suites.published.names import build_clip, image_tower, to_hf
 from samerge_edu.transforms.trim import trim
 
 
@@ -257,7 +258,7 @@ def suite(tmp_path, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     with HubServer(tiny_hub_folder()) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        yield load_vit_b_32(("mnist", "eurosat"), ("cifar10",), model="ViT-tiny")
+        yield load_clip_vit(("mnist", "eurosat"), ("cifar10",), model="ViT-tiny")
 
 
 def test_a_merged_suite_loads_in_open_clip_and_in_transformers(suite, tmp_path, monkeypatch):
@@ -308,15 +309,15 @@ def test_the_published_suite_keeps_the_protocol(suite):
     assert images.shape == (20, 3, 32, 32)
     assert labels.bincount().tolist() == [2] * 10  # balanced
     with pytest.raises(ValueError, match="task: got 'imagenet', expected one of"):
-        load_vit_b_32(("imagenet",))
+        load_clip_vit(("imagenet",))
     with pytest.raises(ValueError, match="tasks: got 9, expected 8, 14, 20"):
-        load_vit_b_32(9)
+        load_clip_vit(9)
     with pytest.raises(ValueError, match="model: got 'ViT-H', expected one of ViT-B-32"):
-        load_vit_b_32(model="ViT-H")
+        load_clip_vit(model="ViT-H")
 
 
 def test_lora_experts_and_a_limited_test_set(suite):
-    lora = load_vit_b_32(("mnist", "eurosat"), (), model="ViT-tiny", lora=True, per_class=3)
+    lora = load_clip_vit(("mnist", "eurosat"), (), model="ViT-tiny", lora=True, per_class=3)
     assert lora.family == "tiny: made by tests/tiny_hub.py, at most 3 test images of each class"
     assert len(lora.images("mnist")[1]) == 30
     assert len(lora.images("mnist", "train")[1]) == 70  # of 80; the first of each class is validation
@@ -336,7 +337,7 @@ def test_an_expert_with_another_activation_is_refused(suite, tmp_path, monkeypat
     (stick / "config.json").write_text(json.dumps({"hidden_act": "gelu"}), encoding="utf-8")
     monkeypatch.setenv("SAMERGE_ASSETS", str(tmp_path / "stick"))
     with pytest.raises(ValueError, match="tiny-clip_mnist: got weights trained with 'gelu', expected 'quick_gelu'"):
-        load_vit_b_32(("mnist",), (), model="ViT-tiny")
+        load_clip_vit(("mnist",), (), model="ViT-tiny")
 
 
 def test_a_damaged_expert_is_refused(suite, tmp_path, monkeypatch):
@@ -346,10 +347,10 @@ def test_a_damaged_expert_is_refused(suite, tmp_path, monkeypatch):
     (stick / "model.safetensors").write_bytes(whole[:-100])
     monkeypatch.setenv("SAMERGE_ASSETS", str(tmp_path / "stick"))
     with pytest.raises(ValueError, match=r"model.safetensors is not a readable safetensors file"):
-        load_vit_b_32(("mnist",), (), model="ViT-tiny")
+        load_clip_vit(("mnist",), (), model="ViT-tiny")
     save_file({"w": torch.ones(2)}, stick / "model.safetensors")
     with pytest.raises(ValueError, match="not a CLIP vision model"):
-        load_vit_b_32(("mnist",), (), model="ViT-tiny")
+        load_clip_vit(("mnist",), (), model="ViT-tiny")
 
 
 # ---------------------------------------------------------------------------- GPU
@@ -369,7 +370,7 @@ def test_merging_on_the_gpu_gives_the_same_file_content(models, tmp_path):
 @pytest.mark.gpu
 @cuda
 def test_encoding_on_the_gpu_gives_the_same_features(suite):
-    on_gpu = load_vit_b_32(("mnist",), (), model="ViT-tiny", device="cuda")
+    on_gpu = load_clip_vit(("mnist",), (), model="ViT-tiny", device="cuda")
     images, _ = suite.images("mnist")
     expected = suite.encode(suite.experts["mnist"], images)
     got = on_gpu.encode(on_gpu.experts["mnist"], on_gpu.images("mnist")[0]).cpu()

@@ -21,10 +21,10 @@ from safetensors.torch import save_file
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, interpolate, normalize
 
-from samerge_edu.clip import build_clip, to_hf
-from samerge_edu.data import DATA, _pattern
-from samerge_edu.suites.manifest import MODELS, WORKSHOP
-from samerge_edu.suites.vit_b_32 import Heads, suite_tasks
+from samerge_edu.suites.published.clip_vit import Heads, suite_tasks
+from samerge_edu.suites.published.data import DATA, _pattern
+from samerge_edu.suites.published.manifest import MODELS, WORKSHOP
+from samerge_edu.suites.published.names import build_clip, to_hf
 
 TINY = {
     "embed_dim": 24,

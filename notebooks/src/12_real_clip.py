@@ -23,9 +23,10 @@ import tempfile
 import matplotlib.pyplot as plt
 import open_clip
 
-from samerge_edu import clip, plots
+from samerge_edu import plots
 from samerge_edu.evaluate import scores
-from samerge_edu.suites.manifest import SUITES, WORKSHOP
+from samerge_edu.suites.published import names
+from samerge_edu.suites.published.manifest import SUITES, WORKSHOP
 
 name = os.environ.get("SAMERGE_CLIP", "vit-b-32")  # the real experts, unless SAMERGE_CLIP names another suite
 os.environ["SAMERGE_SUITE"] = name  # se.show compares with numbers of the same suite, if there are any
@@ -53,7 +54,7 @@ print(f"This notebook leaves the pocket suite: {name} ({model}{', LoRA' if lora 
 # before anything moves.
 
 # %%
-from samerge_edu.suites.vit_b_32 import prefetch_suite
+from samerge_edu.suites.published.clip_vit import prefetch_suite
 
 prefetch_suite(name, TASKS, images=True, dry_run=True)
 
@@ -95,7 +96,7 @@ print(forecast([toy] * 5, per_tensor=True).needs)
 # %%
 for architecture in ("ViT-B-32-quickgelu", "ViT-L-14-quickgelu"):
     with torch.device("meta"):
-        tower = clip.build_clip(open_clip.get_model_config(architecture)).visual.state_dict()
+        tower = names.build_clip(open_clip.get_model_config(architecture)).visual.state_dict()
     largest = max(v.numel() for v in tower.values())
     print(f"{architecture}: {sum(v.numel() for v in tower.values()):,} numbers, the largest tensor has {largest:,}")
     for how, needed in forecast([tower] * 9, per_tensor=True).needs.items():
@@ -245,7 +246,7 @@ for method in ("Average", "Task Arithmetic", "TSV-M", "WUDI", "TIES", "LwPTV + T
 
 # %% tags=["nbval-ignore-output"]
 from samerge_edu.leaderboard import measured
-from samerge_edu.suites.vit_b_32 import merge_suite
+from samerge_edu.streaming import merge_suite
 
 
 def merge(method):
@@ -271,10 +272,10 @@ for method in ("Average", "Task Arithmetic", "TSV-M", "SA-Merging"):
 # open_clip loads it by its folder, with the right preprocessing and the right activation:
 
 # %%
-from samerge_edu.suites.vit_b_32 import without_proj
+from samerge_edu.suites.published.clip_vit import without_proj
 
 model_again, _, _ = open_clip.create_model_and_transforms(f"local-dir:{files['Average'].parent}", device=device)
-theta = without_proj(clip.image_tower(se.LazyParams(files["Average"], device)))
+theta = without_proj(names.image_tower(se.LazyParams(files["Average"], device)))
 x = suite.images(suite.id_tasks[0])[0][:20]
 with torch.no_grad():
     cosine = (model_again.eval().encode_image(x, normalize=True) * suite.encode(theta, x)).sum(dim=1)
@@ -282,7 +283,7 @@ print(f"features of open_clip's model and of ours: smallest cosine {cosine.min()
 
 # %%
 for method, file in files.items():
-    theta = without_proj(clip.image_tower(se.LazyParams(file, device)))
+    theta = without_proj(names.image_tower(se.LazyParams(file, device)))
     ours[method] = scores(suite, theta, tasks=suite.id_tasks)
     se.show(f"12.{method}", mean(ours[method]), f"{method}, mean of {len(images)} tasks", slack=6.0)
 
@@ -301,7 +302,7 @@ for method, file in files.items():
 # Here is what the papers print for four methods, all eight tasks:
 
 # %%
-from samerge_edu.suites.published import PUBLISHED
+from samerge_edu.suites.published.numbers import PUBLISHED
 
 for row in PUBLISHED:
     if row.method in ("Average", "Task Arithmetic", "WUDI", "SA-Merging"):
@@ -315,7 +316,7 @@ for row in PUBLISHED:
 # measurement.
 
 # %%
-from samerge_edu.suites.manifest import TA8
+from samerge_edu.suites.published.manifest import TA8
 
 table = [
     {"method": r.method, "family": r.family, "average": r.average, "tasks": dict(zip(TA8, r.tasks, strict=False))}
@@ -392,7 +393,7 @@ for count in (2, len(suite.experts)):
 # `ViT-B-32`, and you have done it.
 
 # %%
-other = clip.build_clip(suite.config["model_cfg"] | {"quick_gelu": not suite.config["model_cfg"]["quick_gelu"]}).visual
+other = names.build_clip(suite.config["model_cfg"] | {"quick_gelu": not suite.config["model_cfg"]["quick_gelu"]}).visual
 other.load_state_dict(suite.visual.state_dict())  # no complaint
 wrong = dataclasses.replace(suite, visual=other.to(device).requires_grad_(False))
 first = suite.id_tasks[0]
@@ -404,7 +405,7 @@ x = torch.linspace(-6, 6, 10001)
 gap = (x * torch.sigmoid(1.702 * x) - torch.nn.functional.gelu(x)).abs()
 print(f"the two activations differ most at |x| = {x[gap.argmax()].abs().item():.1f}, by {gap.max().item():.3f}")
 try:
-    clip.check_activation(other, "quick_gelu", "config.json")
+    names.check_activation(other, "quick_gelu", "config.json")
 except ValueError as e:
     print("refused:", str(e).split(";")[0])
 
@@ -419,8 +420,8 @@ except ValueError as e:
 # Experts on the hub come in Hugging Face's format, the base in open_clip's. It is one architecture under two sets of names:
 
 # %%
-hf = clip.to_hf(suite.theta_0, prefix="")
-for ours_key, theirs in list(clip.hf_names(1).items())[7:11]:
+hf = names.to_hf(suite.theta_0, prefix="")
+for ours_key, theirs in list(names.hf_names(1).items())[7:11]:
     print(f"{ours_key:<48}{', '.join(theirs)}")
 
 # %%
@@ -462,6 +463,6 @@ print(f"{sum(same)} of {2 * blocks} joined tensors are the base's own")
 # | A merge tensor by tensor gives the numbers of a merge in memory | tested for every method marked so, `tests/test_streaming.py` |
 # | The peak is about (N + 2) times the largest tensor, whatever the depth | measured at ViT-B/32's size, `tests/benchmarks/bench_streaming.py` |
 # | Fewer experts, higher accuracy on each task | measured here, on the suite that ran |
-# | The accuracies of the eight-task table | from the papers, by family; see `samerge_edu/suites/published.py` |
+# | The accuracies of the eight-task table | from the papers, by family; see `samerge_edu/suites/published/numbers.py` |
 # | SA-Merging reaches 85.9 on ViT-B/32 | from the paper, arXiv:2606.00511; the family is inferred, and nobody here has measured it |
 # | The same gain on FusionBench's experts | open: run this notebook with all eight tasks and whole test sets |

@@ -1,8 +1,7 @@
-"""What every suite offers, and the table of suites."""
+"""What every suite offers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -85,35 +84,3 @@ def _has_bfloat16_units(device: torch.device) -> bool:
     # PyTorch has no public name for this yet; without the private one, float32 is always right
     supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return device.type == "cpu" and supported is not None and supported()
-
-
-def load_suite(name: str = "pocket", **options) -> Suite:
-    """A suite by its name: "pocket" needs nothing, the published ones are downloaded first.
-
-    Raises ValueError that lists the names that exist.
-    """
-    loaders = _loaders()
-    if name not in loaders:
-        raise ValueError(f"suite: got '{name}', expected one of {', '.join(loaders)}")
-    return loaders[name](**options)
-
-
-def suite_names() -> list[str]:
-    return list(_loaders())
-
-
-def _loaders() -> dict[str, Callable[..., Suite]]:
-    from .manifest import SUITES
-    from .pocket.suite import load_pocket, load_pocket_lora, load_pocket_pair
-    from .vit_b_32 import load_vit_b_32
-
-    published = {name: partial(load_vit_b_32, model=model, lora=lora) for name, (model, lora) in SUITES.items()}
-    return {
-        "pocket": load_pocket,
-        "pocket-lora": lambda **options: load_pocket_lora(r=16, **options),
-        "pocket-lora-4": lambda **options: load_pocket_lora(r=4, **options),
-        "pocket-weak": lambda **options: load_pocket_pair("weak", **options),
-        "pocket-similar": lambda **options: load_pocket_pair("similar", **options),
-        "pocket-other": lambda **options: load_pocket_pair("other", **options),
-        **published,
-    }

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ..masks import below, check_density, own_generator, zero_outside_
-from ..params import Params, check_finite, check_same_structure, side_by_side, structure, working
+from ..parallel import side_by_side
+from ..params import Params, check_finite, check_same_structure, structure, working
 
 
 def dare(taus: Sequence[Params], generator: torch.Generator, density: float = 0.5) -> list[dict[str, Tensor]]:

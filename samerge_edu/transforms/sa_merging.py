@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ..masks import count, nonzero, topk_mask, zero_outside_
-from ..params import Params, check_finite, check_same_structure, own, side_by_side
+from ..parallel import side_by_side
+from ..params import Params, check_finite, check_same_structure, own
 from ..saliency import Score
 
 

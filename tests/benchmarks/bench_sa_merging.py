@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from samerge_edu.params import LazyParams, lazy_task_vectors, save_params
+from samerge_edu.files import LazyParams, save_params
+from samerge_edu.params import lazy_task_vectors
 from samerge_edu.saliency import clip_flow, flow_score
 from samerge_edu.transforms.sa_merging import density, sa_merging
 

@@ -24,7 +24,7 @@ import torch
 from samerge_edu.forecast import forecast
 from samerge_edu.leaderboard import measured
 from samerge_edu.methods import METHODS
-from samerge_edu.params import LazyParams
+from samerge_edu.files import LazyParams
 from samerge_edu.streaming import merge_to_file
 from types import SimpleNamespace
 
@@ -48,8 +48,8 @@ print(json.dumps({"how": how, "seconds": seconds, "cpu": cpu, "peak_mib": peak, 
 
 def make_models(folder: Path) -> None:
     """A base and 8 experts with ViT-B/32's tensors; updates of a per mille, as fine-tuning makes them."""
-    from samerge_edu.clip import build_clip
-    from samerge_edu.params import save_params
+    from samerge_edu.files import save_params
+    from samerge_edu.suites.published.names import build_clip
 
     vision = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32}
     text = {"context_length": 8, "vocab_size": 100, "width": 16, "heads": 1, "layers": 1}

@@ -11,8 +11,9 @@ import open_clip
 import torch
 from torch import Tensor
 
+from ...files import LazyParams, load_params
 from ...lora import dense, read_peft
-from ...params import LazyParams, add, load_params
+from ...params import add
 from ..suite import Suite
 from .captions import WordTokenizer
 from .tasks import TASKS, draw

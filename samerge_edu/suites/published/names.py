@@ -9,7 +9,7 @@ holds the same tower under other names, with q, k and v apart:
     proj                      (width, dim)       visual_projection.weight (dim, width)            transposed
 
 `proj` is part of open_clip's image tower, fine-tuned and merged with it. A `CLIPVisionModel` does not have
-it: those experts share the base's, which then stays outside the merge (see suites/vit_b_32.py).
+it: those experts share the base's, which then stays outside the merge (see clip_vit.py).
 
 The trap: OpenAI's CLIP computes x * sigmoid(1.702 x), "QuickGELU", where most code computes the exact GELU.
 The weights fit both and nothing fails, only the accuracy; so every loader here calls `check_activation`.
@@ -25,7 +25,7 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from .params import Params, Structure, structure
+from ...params import Params, Structure, structure
 
 # ---------------------------------------------------------------------------- names
 

@@ -14,11 +14,11 @@ from PIL import Image
 from tiny_hub import write_data
 
 import samerge_edu
-from samerge_edu import data as data_module
-from samerge_edu.data import DATA, balanced, fetch, parquet_files, read
-from samerge_edu.suites.manifest import TALL20
+from samerge_edu.suites.published import data as data_module
+from samerge_edu.suites.published.data import DATA, balanced, fetch, parquet_files, read
+from samerge_edu.suites.published.manifest import TALL20
 
-CLASSES = json.loads((Path(samerge_edu.__path__[0]) / "suites/class_names.json").read_text(encoding="utf-8"))
+CLASSES = json.loads((Path(samerge_edu.__path__[0]) / "suites/published/class_names.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture

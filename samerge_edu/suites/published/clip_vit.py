@@ -1,7 +1,7 @@
 """The published CLIP experts: ViT-B/32 (also B/16 and L/14), full and LoRA, from the hub.
 
 Experts are Hugging Face `CLIPVisionModel`s: the image tower *without* its projection. So theta_0 and the experts
-have no `proj` here; the base's own stays in `suite.visual`, is used by `encode`, and is written by `merge_suite`.
+have no `proj` here; the base's own stays in `suite.visual`, is used by `encode`, written by `streaming.merge_suite`.
 Heads are text, embedded by the frozen text tower when a task is first asked for.
 """
 
@@ -18,15 +18,14 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor
 
-from ..clip import Renamed, build_clip, check_activation, from_hf, hf_names, image_tower, zero_shot_head
-from ..data import fetch, read
-from ..forecast import check_fits
-from ..lora import CONFIG, WEIGHTS, LoRA, dense, read_peft
-from ..params import Params, add, structure
-from ..streaming import merge_to_file
-from .hub import convert_pickle, locate, open_safetensors, prefetch, replace_file
+from ...forecast import check_fits
+from ...lora import CONFIG, WEIGHTS, LoRA, dense, read_peft
+from ...params import Params, add, structure
+from ..suite import Suite
+from .data import fetch, read
+from .hub import convert_pickle, locate, open_safetensors, prefetch
 from .manifest import MODELS, SUITES, TA8, TALL14, TALL20, WORKSHOP, base_assets, expert_assets
-from .suite import Suite
+from .names import Renamed, build_clip, check_activation, from_hf, hf_names, image_tower, zero_shot_head
 
 _CAPTIONS = Path(__file__).parent / "class_names.json"  # FusionBench's and OpenAI's, both MIT
 
@@ -89,7 +88,7 @@ def suite_tasks(tasks: Sequence[str] | str | int = WORKSHOP, ood: Sequence[str] 
 
 
 def suite_assets(model: str = "ViT-B-32", tasks: Sequence[str] | str | int = WORKSHOP, lora: bool = False) -> list:
-    """Every file that `load_vit_b_32` needs with these arguments, for `hub.prefetch`."""
+    """Every file that `load_clip_vit` needs with these arguments, for `hub.prefetch`."""
     if model not in MODELS:
         raise ValueError(f"model: got '{model}', expected one of {', '.join(MODELS)}")
     return base_assets(model) + [a for task in suite_tasks(tasks) for a in expert_assets(model, task, lora)]
@@ -117,7 +116,7 @@ def prefetch_suite(
         fetch(task, "test", dry_run, to, say)
 
 
-def load_vit_b_32(
+def load_clip_vit(
     tasks: Sequence[str] | str | int = WORKSHOP,
     ood: Sequence[str] = ("cifar10", "fashion_mnist"),
     *,
@@ -294,41 +293,3 @@ def streamed_accuracy(
         x = torch.stack([suite.transform(next(images)) for _ in y]).to(suite.device)
         right += (suite.encode(theta, x) @ suite.heads[task].T).argmax(dim=1).cpu().eq(y).sum().item()
     return 100 * right / len(labels)
-
-
-# ---------------------------------------------------------------------------- a merged model as a file
-
-
-def merge_suite(
-    suite: Suite, merge, out: str | Path, *, lam: float, per_tensor: bool, recipe: str, progress=lambda key: None
-) -> Path:
-    """Merge a suite's experts into a file: see `streaming.merge_to_file`.
-
-    For a published suite the file is a whole CLIP, and an `open_clip_config.json` is written beside it, so that the
-    folder loads in open_clip as `create_model_and_transforms("local-dir:FOLDER")`, with the right activation and
-    preprocessing. For transformers: `clip.to_hf(clip.image_tower(load_params(file)))`. Of pocket it is the tower alone.
-    Raises ValueError for a folder whose configuration is another model's, and as `streaming.merge_to_file`.
-    """
-    out, published = Path(out), isinstance(suite, PublishedSuite)
-    beside = out.with_name("open_clip_config.json")
-    if published and beside.exists() and json.loads(beside.read_text(encoding="utf-8")) != suite.config:
-        raise ValueError(f"{beside} is another model's: choose a folder of its own for {out.name}")
-    merged = {f"visual.{k}" for k in suite.theta_0}  # with the prefix: both towers have a "positional_embedding"
-    keep = Renamed(suite.whole, {k: (k,) for k in suite.whole if k not in merged}) if published else None
-    merge_to_file(
-        suite.theta_0,
-        list(suite.experts.values()),
-        merge,
-        out,
-        lam=lam,
-        per_tensor=per_tensor,
-        recipe=f"{recipe} on {suite.name}: {', '.join(suite.experts)}; {suite.family}",
-        prefix="visual." if published else "",
-        keep=keep,
-        device=suite.device,
-        progress=progress,
-    )
-    if published:
-        config = json.dumps(suite.config, indent=2) + "\n"
-        replace_file(beside, lambda part: part.write_text(config, encoding="utf-8"))
-    return out

@@ -17,7 +17,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from huggingface_hub.errors import (
 )
 from torch import Tensor
 
-from ..params import LazyParams
+from ...files import LazyParams, replace_file, save_params
 from .manifest import Asset
 
 SUMS = "SHA256SUMS"
@@ -216,17 +215,6 @@ def _sums(folder: Path) -> dict[str, str]:
     return {place: digest for digest, place in (line.split("  ", 1) for line in lines)}
 
 
-def replace_file(target: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `target`, then move it there: never half of one."""
-    handle, part = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
-    os.close(handle)
-    try:
-        write(Path(part))
-        os.replace(part, target)
-    finally:
-        Path(part).unlink(missing_ok=True)
-
-
 def _size_on_hub(asset: Asset) -> float | None:
     try:
         url = hf_hub_url(asset.repo, asset.filename, revision=asset.revision, endpoint=endpoint())
@@ -251,7 +239,7 @@ def open_safetensors(path: str | Path, device: str | torch.device = "cpu") -> La
     if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl") or start[:2] in (b"PK", b"\x80\x02"):
         raise ValueError(
             f"{path.name} is a pickle: opening one runs whatever code its author put inside. Convert it once with "
-            "samerge_edu.suites.hub.convert_pickle(path, 'new.safetensors'), which takes tensors out and nothing else"
+            "samerge_edu.suites.published.hub.convert_pickle(path, 'new.safetensors'), which takes out tensors alone"
         )
     return LazyParams(path, device)
 
@@ -271,8 +259,6 @@ def read_pickled_tensors(path: str | Path) -> dict[str, Tensor]:
 
 def convert_pickle(path: str | Path, out: str | Path) -> Path:
     """Write the tensors of a pickled state dict as safetensors; refuses a pickle that holds anything else."""
-    from ..params import save_params
-
     save_params(out, read_pickled_tensors(path), {"format": "pt", "converted_from": Path(path).name})
     return Path(out)
 

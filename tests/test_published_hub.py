@@ -21,9 +21,9 @@ from hub_server import HubServer
 from safetensors.torch import save_file
 
 from samerge_edu.lora import dense
-from samerge_edu.suites import hub
-from samerge_edu.suites.manifest import HASHES, MODELS, REVISIONS, TALL20, WORKSHOP, Asset
-from samerge_edu.suites.vit_b_32 import prefetch_suite, read_adapter, suite_assets
+from samerge_edu.suites.published import hub
+from samerge_edu.suites.published.clip_vit import prefetch_suite, read_adapter, suite_assets
+from samerge_edu.suites.published.manifest import HASHES, MODELS, REVISIONS, TALL20, WORKSHOP, Asset
 
 HERE = Path(__file__).parent
 FILE = Asset("org/model_a", "model.safetensors", 1, "MIT", "12")
@@ -193,8 +193,8 @@ def test_without_a_network(served, tmp_path, monkeypatch):
 
 FETCH = """
 import sys
-from samerge_edu.suites import hub
-from samerge_edu.suites.manifest import Asset
+from samerge_edu.suites.published import hub
+from samerge_edu.suites.published.manifest import Asset
 path = hub.locate(Asset("org/model_a", "model.safetensors", 0.0, "MIT", "12"))
 print(hub.sha256(path))
 """

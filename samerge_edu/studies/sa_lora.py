@@ -1,4 +1,4 @@
-"""Rank-wise SA-Merging taken apart: what is tried. `ablate` runs it.
+"""Rank-wise SA-Merging taken apart: what is tried. `ablation.run` runs it.
 
     samerge-edu ablate sa-lora --suite pocket-lora
 
@@ -13,16 +13,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .lora import Adapter, LoRA, dense
-from .masks import topk_mask
-from .merges.peft_lora import cat, linear, svd
-from .merges.task_arithmetic import task_arithmetic
-from .merges.ties import ties
-from .merges.tsv_m import tsv_m
-from .methods import adapters, knots_ties
-from .params import Params, pipe, working
-from .saliency import clip_flow
-from .transforms.sa_lora import sa_lora
+from ..lora import Adapter, LoRA, dense
+from ..masks import topk_mask
+from ..merges.peft_lora import cat, linear, svd
+from ..merges.task_arithmetic import task_arithmetic
+from ..merges.ties import ties
+from ..merges.tsv_m import tsv_m
+from ..methods import adapters, knots_ties
+from ..params import Params, pipe, working
+from ..saliency import clip_flow
+from ..transforms.sa_lora import sa_lora
 
 
 def lora_variants(suite, draws: int = 10) -> dict[str, Callable[[Sequence[Params]], Params]]:

@@ -1,102 +1,28 @@
-"""What does each part of a method contribute? Take it away, or replace it, and measure again.
+"""What all ablations share: merge subsets of the experts by every variant, compare within a subset, draw, write.
 
-    samerge-edu ablate sa-merging | lwptv  [--suite pocket]
-    samerge-edu ablate sa-lora --suite pocket-lora
-
-Every variant merges several subsets of the experts, so that its number comes with a spread. The scale is chosen for
-each variant and subset on validation images; what is reported is the test split. `sa_variants` and, in
-`ablate_lwptv`, `lwptv_variants` are tables, like `METHODS`: name -> recipe. `study` runs one of them, and for LwPTV
-also pairs of tasks and a weak base.
+Every variant merges several subsets, so that its number comes with a spread. The scale is chosen for each variant and
+subset on validation images; what is reported is the test split.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from .ablate_lora import lora_variants
-from .ablate_lwptv import Recipe, figures, lwptv_variants, on_pairs, published_lam, report
-from .evaluate import choose_lam, h_score, scores
-from .merges.task_arithmetic import task_arithmetic
-from .merges.ties import ties
-from .params import add, mean_cosine, pipe, task_vectors
-from .plots import style, titled
-from .saliency import clip_flow, flow_score, magnitude_score, random_score
-from .suites import load_suite
-from .transforms.sa_merging import sa_merging
+from ..evaluate import choose_lam, h_score, scores
+from ..params import Params, add, mean_cosine, task_vectors
+from ..plots import style, titled
 
-FINAL = 0.8**10
-"""Density that T = 10 rounds of p = 0.2 leave: 0.107. Variants with other T reach the same one."""
-
-
-def sa_variants(suite, random_masks: int = 10) -> dict[str, Recipe]:
-    """SA-Merging and what is left when a part is changed: the paper's ablations, and those that its reading needs."""
-    flow = partial(clip_flow, heads=suite.attention_heads)
-
-    def sa(modulation="literal", flow_at="expert", score=None, **knobs) -> Recipe:
-        score = score or flow_score(suite.theta_0, flow, modulation=modulation, flow_at=flow_at)
-        return pipe(partial(sa_merging, score=score, **knobs), task_arithmetic)
-
-    def equal_density(T: int) -> Recipe:
-        return sa(T=T, p=1 - FINAL ** (1 / T))
-
-    variants = {
-        "Task Arithmetic": task_arithmetic,
-        "TIES": ties,
-        "SA (literal score)": sa(),
-        "score: agreement": sa("agreement"),
-        "score: abs": sa("abs"),
-        "no modulation": sa("none"),
-        "magnitude, no modulation": sa(score=magnitude_score()),
-        "magnitude, agreement": sa(score=magnitude_score("agreement")),
-        "flow at the merged model": sa(flow_at="merged"),
-        "one ranking over all tensors": sa(scope="global"),
-        "1-D tensors: mean": sa(one_d="mean"),
-        "1-D tensors: sum": sa(one_d="sum"),
-        "1-D tensors: base": sa(one_d="base"),
-        **{f"T = {T}, equal density": equal_density(T) for T in (1, 2, 5, 20)},
-        **{f"p = {p}": sa(p=p) for p in (0.05, 0.1, 0.3)},
-    }
-    for seed in range(random_masks):
-        variants[f"random mask {seed}"] = sa(score=random_score(torch.Generator().manual_seed(seed)), T=1, p=1 - FINAL)
-    return variants
-
-
-VARIANTS = {"sa-merging": sa_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
+Recipe = Callable[[Sequence[Params]], Params]
 
 
 # ---------------------------------------------------------------------------- run
-
-
-def study(suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFrame:
-    """All rows of a method's ablation; the column `part` says which experiment they belong to.
-
-    "subsets", every variant on three subsets of the experts. For LwPTV also Task Arithmetic with and without it on
-    "pairs", each two of the suite's experts, and for the pocket suite on "similar", three pairs that draw nearly the
-    same task by construction, and "weak", two experts of a base that saw little of the web.
-    """
-    variants = VARIANTS[method](suite)
-    if method != "lwptv":
-        return run(suite, variants, n=n, progress=progress)
-    rows = [run(suite, variants, n=n, progress=progress, fixed={name: published_lam(name) for name in variants})]
-    others = {"pairs": suite}
-    if suite.name == "pocket":
-        close = load_suite("pocket-similar")  # the same base, so that pocket's own expert for signs is a third
-        others["similar"] = replace(close, experts={"signs": suite.experts["signs"], **close.experts})
-        others["weak"] = load_suite("pocket-weak")
-    for part, other in others.items():
-        pairs, variants = [list(two) for two in combinations(other.id_tasks, 2)], on_pairs()
-        rows.append(run(other, variants, pairs, n, progress, dict.fromkeys(variants, 1.0), part))
-    return pd.concat(rows, ignore_index=True)
 
 
 def subsets(tasks: Sequence[str]) -> list[list[str]]:
@@ -211,18 +137,21 @@ def figure(gains: pd.DataFrame, reference: str) -> tuple[Figure, str]:
     return titled(fig, sentence), sentence
 
 
-def write(rows: pd.DataFrame, gains: pd.DataFrame, reference: str, folder: Path, name: str) -> None:
-    """NAME.json (every merge, one a line), NAME.csv (the table) and NAME.png into a folder; for LwPTV more of each."""
+def write(
+    rows: pd.DataFrame,
+    gains: pd.DataFrame,
+    reference: str,
+    folder: Path,
+    name: str,
+    more: Mapping[str, tuple[Figure, str]] | None = None,
+) -> None:
+    """NAME.json (every merge, one a line), NAME.csv (the table) and NAME.png into a folder; `more` pictures beside."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(row) for row in rows.round(3).to_dict("records")]
     (folder / f"{name}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
     gains.to_csv(folder / f"{name}.csv", index=False, float_format="%.4g")
-    whole_study = name == "lwptv" and (rows.lam_from == "fixed").any()  # and not one `run` of its variants
-    if whole_study:
-        (folder / f"{name}-tables.md").write_text(report(rows), encoding="utf-8")
     with plt.rc_context():
         style()
-        pictures = {name: figure(gains, reference)} | (figures(rows) if whole_study else {})
-        for file, (fig, _) in pictures.items():
+        for file, (fig, _) in {name: figure(gains, reference), **(more or {})}.items():
             fig.savefig(folder / f"{file}.png", bbox_inches="tight")
             plt.close(fig)

@@ -7,7 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch.func import functional_call
 
-from samerge_edu.clip import (
+from samerge_edu.files import LazyParams
+from samerge_edu.params import structure
+from samerge_edu.suites.published.names import (
     activation,
     build_clip,
     check_activation,
@@ -17,7 +19,6 @@ from samerge_edu.clip import (
     to_hf,
     zero_shot_head,
 )
-from samerge_edu.params import LazyParams, structure
 
 transformers = pytest.importorskip("transformers", reason="a development dependency: pip install transformers")
 

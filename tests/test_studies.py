@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from tiny_suite import TinySuite
 
-from samerge_edu import ablate
+from samerge_edu import studies
 from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.params import flatten
+from samerge_edu.studies import ablation
 from samerge_edu.suites import load_suite
 
 
@@ -19,11 +20,11 @@ def suite():
     return TinySuite()
 
 
-@pytest.mark.parametrize("method", [m for m in ablate.VARIANTS if m != "sa-lora"])  # that one: test_lora_ablate.py
+@pytest.mark.parametrize("method", [m for m in studies.VARIANTS if m != "sa-lora"])  # that one: test_studies_sa_lora.py
 def test_every_variant_gives_an_update_with_the_names_of_the_base(suite, method):
     taus = [{k: theta[k] - suite.theta_0[k] for k in suite.theta_0} for theta in suite.experts.values()]
     knobs = {"sa-merging": {"random_masks": 1}, "lwptv": {"shuffles": 1}}
-    for name, recipe in ablate.VARIANTS[method](suite, **knobs.get(method, {})).items():
+    for name, recipe in studies.VARIANTS[method](suite, **knobs.get(method, {})).items():
         assert set(recipe(taus)) == set(suite.theta_0), name
 
 
@@ -41,7 +42,7 @@ MEASURED = rows(("ref", "", 50, 90), ("x", "", 53, 88), ("ref", "a", 70, 80), ("
 
 
 def test_gains_are_differences_within_a_subset():
-    gains = ablate.table(MEASURED, "ref").set_index("variant")
+    gains = ablation.table(MEASURED, "ref").set_index("variant")
     assert gains.id_gain["x"] == pytest.approx(2.0)  # (3 + 1) / 2
     assert gains.id_spread["x"] == pytest.approx(math.sqrt(2))  # of 3 and 1
     assert gains.ood_gain["x"] == pytest.approx(0.0)
@@ -53,8 +54,8 @@ def test_a_table_is_of_one_part_and_one_kind_of_scale():
     other = rows(("ref", "", 0, 0), ("x", "", 10, 20), part="pairs", lam_from="fixed")
     fixed = rows(("ref", "", 1, 1), ("x", "", 4, 2), lam_from="fixed")
     both = pd.concat([MEASURED, other, fixed])
-    pd.testing.assert_frame_equal(ablate.table(both, "ref"), ablate.table(MEASURED, "ref"))
-    gains = ablate.table(both, "ref", "fixed", "pairs").set_index("variant")
+    pd.testing.assert_frame_equal(ablation.table(both, "ref"), ablation.table(MEASURED, "ref"))
+    gains = ablation.table(both, "ref", "fixed", "pairs").set_index("variant")
     assert (gains.id_gain["x"], gains.ood_gain["x"]) == (10, 20)
     assert math.isnan(gains.id_spread["x"])
 
@@ -62,7 +63,7 @@ def test_a_table_is_of_one_part_and_one_kind_of_scale():
 def test_run_scores_a_subset_on_its_own_tasks_and_at_the_fixed_scale_too():
     suite = load_suite("pocket")
     tasks = suite.id_tasks[:-2]
-    measured = ablate.run(
+    measured = ablation.run(
         suite, {"TA": task_arithmetic, "half": lambda taus: {k: v / 2 for k, v in task_arithmetic(taus).items()}},
         which=[suite.id_tasks, tasks], n=4, fixed={"TA": 1.8}, part="here",
     )  # fmt: skip
@@ -81,8 +82,8 @@ def test_the_mean_cosine_against_a_loop(suite):
     taus = [{k: theta[k] - suite.theta_0[k] for k in suite.theta_0} for theta in suite.experts.values()]
     a, b, c = (flatten(tau).double() for tau in taus)
     expected = sum((x @ y / (x.norm() * y.norm())).item() for x, y in ((a, b), (a, c), (b, c))) / 3
-    assert ablate.mean_cosine(taus) == pytest.approx(expected, abs=1e-5)
-    assert ablate.mean_cosine(taus[:1]) == 1.0
+    assert ablation.mean_cosine(taus) == pytest.approx(expected, abs=1e-5)
+    assert ablation.mean_cosine(taus[:1]) == 1.0
 
 
 def test_the_lwptv_study_looks_at_pairs_and_others_only_at_their_table(monkeypatch):
@@ -95,33 +96,33 @@ def test_the_lwptv_study_looks_at_pairs_and_others_only_at_their_table(monkeypat
             TinySuite.__init__(self)
             self.experts, self.id_tasks = experts, tuple(experts)
 
-    monkeypatch.setattr(ablate, "subsets", lambda tasks: [list(tasks)])
-    monkeypatch.setitem(ablate.VARIANTS, "lwptv", lambda suite: {"TA": task_arithmetic})
-    monkeypatch.setitem(ablate.VARIANTS, "other", lambda suite: {"TA": task_arithmetic})
-    measured = ablate.study(Tiny(), "lwptv", n=5)
+    monkeypatch.setattr(ablation, "subsets", lambda tasks: [list(tasks)])
+    monkeypatch.setitem(studies.VARIANTS, "lwptv", lambda suite: {"TA": task_arithmetic})
+    monkeypatch.setitem(studies.VARIANTS, "other", lambda suite: {"TA": task_arithmetic})
+    measured = studies.study(Tiny(), "lwptv", n=5)
     assert measured.groupby("part", sort=False).size().to_dict() == {"subsets": 2, "pairs": 3 * 3 * 2}
     assert set(measured[measured.part == "pairs"].left_out) == {"ink", "noise", "land"}
     assert set(measured.lam[measured.lam_from == "fixed"]) == {0.3, 1.0}
-    assert ablate.study(Tiny(), "other", n=5).part.tolist() == ["subsets"]
+    assert studies.study(Tiny(), "other", n=5).part.tolist() == ["subsets"]
 
 
 def test_seeds_share_a_line():
     seeds = rows(
         *((f"shuffled scores {i}", "", 50 + gain, 80) for i, gain in enumerate((1, 2, 6))), ("ref", "", 50, 80)
     )
-    line = ablate.one_line_for_seeds(ablate.table(seeds, "ref")).set_index("variant")
+    line = ablation.one_line_for_seeds(ablation.table(seeds, "ref")).set_index("variant")
     assert list(line.index) == ["ref", "shuffled scores, 3 seeds"]
     assert line.id_gain["shuffled scores, 3 seeds"] == pytest.approx(3)
     assert line.id_spread["shuffled scores, 3 seeds"] == pytest.approx(math.sqrt(7))  # of 1, 2 and 6
     pd.testing.assert_frame_equal(
-        ablate.one_line_for_seeds(ablate.table(MEASURED, "ref")), ablate.table(MEASURED, "ref")
+        ablation.one_line_for_seeds(ablation.table(MEASURED, "ref")), ablation.table(MEASURED, "ref")
     )
 
 
 def test_files_are_written(tmp_path):
     measured = MEASURED.assign(per_task=[{"flags": 1 / 3}] * 4)
-    gains = ablate.table(measured, "ref")
-    ablate.write(measured, gains, "ref", tmp_path / "new", "study")
+    gains = ablation.table(measured, "ref")
+    studies.write(measured, gains, "ref", tmp_path / "new", "study")
     text = (tmp_path / "new" / "study.json").read_text(encoding="utf-8")
     assert len(json.loads(text)) == 4
     assert len(text.splitlines()) == 6  # one row a line
@@ -129,11 +130,11 @@ def test_files_are_written(tmp_path):
 
 
 def test_lwptv_has_tables_and_pictures_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(ablate, "report", lambda rows: f"{len(rows)} rows")
-    monkeypatch.setattr(ablate, "figures", lambda rows: {"more": ablate.figure(ablate.table(rows, "ref"), "ref")})
-    ablate.write(MEASURED, ablate.table(MEASURED, "ref"), "ref", tmp_path, "lwptv")
+    monkeypatch.setattr(studies, "report", lambda rows: f"{len(rows)} rows")
+    monkeypatch.setattr(studies, "figures", lambda rows: {"more": ablation.figure(ablation.table(rows, "ref"), "ref")})
+    studies.write(MEASURED, ablation.table(MEASURED, "ref"), "ref", tmp_path, "lwptv")
     assert {f.name for f in tmp_path.iterdir()} == {"lwptv.json", "lwptv.csv", "lwptv.png"}  # no study, but a `run`
     study = pd.concat([MEASURED, MEASURED.assign(lam_from="fixed")])
-    ablate.write(study, ablate.table(study, "ref"), "ref", tmp_path, "lwptv")
+    studies.write(study, ablation.table(study, "ref"), "ref", tmp_path, "lwptv")
     assert (tmp_path / "lwptv-tables.md").read_text(encoding="utf-8") == "8 rows"
     assert {f.name for f in tmp_path.glob("*.png")} == {"lwptv.png", "more.png"}

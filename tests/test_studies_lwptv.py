@@ -7,11 +7,11 @@ import torch
 from shared_properties import example_taus
 from tiny_suite import TinySuite
 
-from samerge_edu import ablate_lwptv as study
 from samerge_edu.evaluate import scores
 from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.methods import METHODS
 from samerge_edu.params import add
+from samerge_edu.studies import lwptv as study
 from samerge_edu.transforms.lwptv import layer_saliency, lwptv, shared_mask
 
 

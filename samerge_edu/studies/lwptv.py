@@ -1,4 +1,4 @@
-"""LwPTV taken apart: what is tried, and the pictures. `ablate` runs it.
+"""LwPTV taken apart: what is tried, and the pictures. `ablation.run` runs it.
 
     samerge-edu ablate lwptv
 
@@ -17,14 +17,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .evaluate import retention, scores
-from .merges.task_arithmetic import task_arithmetic
-from .methods import METHODS
-from .params import Params, add, pipe
-from .plots import COLOURS, MARKERS, titled
-from .transforms.lwptv import Pruned, layer_saliency, lwptv, shared_mask
+from ..evaluate import retention, scores
+from ..merges.task_arithmetic import task_arithmetic
+from ..methods import METHODS
+from ..params import Params, add, pipe
+from ..plots import COLOURS, MARKERS, titled
+from ..transforms.lwptv import Pruned, layer_saliency, lwptv, shared_mask
+from .ablation import Recipe
 
-Recipe = Callable[[Sequence[Params]], Params]
 ETAS = tuple(i / 10 for i in range(11))
 PATCHES = "conv1.weight"
 """The patch embedding, through which every image enters: notebook 08 finds that it decides."""

@@ -23,8 +23,8 @@ from huggingface_hub import HfApi, snapshot_download
 from PIL import Image
 from torch import Tensor
 
-from .suites.hub import ADVICE, cache_folder, endpoint, offline, pack, patiently, verify
-from .suites.manifest import Asset
+from .hub import ADVICE, cache_folder, endpoint, offline, pack, patiently, verify
+from .manifest import Asset
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tiny_suite import tiny_lora_suite
 
-from samerge_edu.ablate import VARIANTS
-from samerge_edu.ablate_lora import at_random, largest, lora_variants, recognised, rotated, singular
 from samerge_edu.lora import dense
 from samerge_edu.params import task_vectors
+from samerge_edu.studies import VARIANTS
+from samerge_edu.studies.sa_lora import at_random, largest, lora_variants, recognised, rotated, singular
 from samerge_edu.suites import load_suite
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)

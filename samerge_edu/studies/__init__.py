@@ -1,0 +1,53 @@
+"""What does each part of a method contribute? Take it away, or replace it, and measure again.
+
+    samerge-edu ablate sa-merging | lwptv  [--suite pocket]
+    samerge-edu ablate sa-lora --suite pocket-lora
+
+One file a study says what is tried, as a table like `METHODS`: name -> recipe. What they share is in `ablation`.
+"""
+
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+
+from ..suites import load_suite
+from . import ablation
+from .lwptv import figures, lwptv_variants, on_pairs, published_lam, report
+from .sa_lora import lora_variants
+from .sa_merging import sa_variants
+
+VARIANTS = {"sa-merging": sa_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
+
+
+def study(suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFrame:
+    """All rows of a method's ablation; the column `part` says which experiment they belong to.
+
+    "subsets", every variant on three subsets of the experts. For LwPTV also Task Arithmetic with and without it on
+    "pairs", each two of the suite's experts, and for the pocket suite on "similar", three pairs that draw nearly the
+    same task by construction, and "weak", two experts of a base that saw little of the web.
+    """
+    variants = VARIANTS[method](suite)
+    if method != "lwptv":
+        return ablation.run(suite, variants, n=n, progress=progress)
+    rows = [
+        ablation.run(suite, variants, n=n, progress=progress, fixed={name: published_lam(name) for name in variants})
+    ]
+    others = {"pairs": suite}
+    if suite.name == "pocket":
+        close = load_suite("pocket-similar")  # the same base, so that pocket's own expert for signs is a third
+        others["similar"] = replace(close, experts={"signs": suite.experts["signs"], **close.experts})
+        others["weak"] = load_suite("pocket-weak")
+    for part, other in others.items():
+        pairs, variants = [list(two) for two in combinations(other.id_tasks, 2)], on_pairs()
+        rows.append(ablation.run(other, variants, pairs, n, progress, dict.fromkeys(variants, 1.0), part))
+    return pd.concat(rows, ignore_index=True)
+
+
+def write(rows: pd.DataFrame, gains: pd.DataFrame, reference: str, folder: Path, name: str) -> None:
+    """What `ablation.write` writes, and for a whole study of LwPTV its tables and pictures."""
+    whole_study = name == "lwptv" and (rows.lam_from == "fixed").any()  # and not one `run` of its variants
+    ablation.write(rows, gains, reference, folder, name, figures(rows) if whole_study else {})
+    if whole_study:
+        (folder / f"{name}-tables.md").write_text(report(rows), encoding="utf-8")
