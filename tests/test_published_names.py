@@ -195,7 +195,7 @@ def test_class_names_and_templates_are_whole():
 
     import samerge_edu
 
-    path = Path(samerge_edu.__path__[0]) / "suites" / "class_names.json"
+    path = Path(samerge_edu.__path__[0]) / "suites" / "published" / "class_names.json"
     tasks = json.loads(path.read_text(encoding="utf-8"))
     counts = {
         "sun397": 397,
