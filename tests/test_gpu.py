@@ -45,7 +45,7 @@ def test_every_method_merges_alike(both, name):
 
 
 def test_evaluation_and_the_choice_of_the_scale_agree(both, monkeypatch):
-    monkeypatch.setattr("samerge_edu.suites.suite._has_bfloat16_units", lambda device: False)
+    monkeypatch.setenv("SAMERGE_PRECISION", "float32")
     tasks = ["digits", "scenes", "flags"]
     got = []
     for suite, taus in both:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from samerge_edu import doctor
-from samerge_edu.evaluate import accuracy
+from samerge_edu.evaluate import accuracy, provenance
 from samerge_edu.params import check_same_structure, task_vectors
 from samerge_edu.suites import load_suite
 from samerge_edu.suites.pocket.captions import WordTokenizer
@@ -39,7 +39,7 @@ def test_tasks_and_experts(suite):
 
 
 def test_the_base_loads_through_open_clip_and_sees_what_the_suite_sees(suite, monkeypatch):
-    monkeypatch.setattr("samerge_edu.suites.suite._has_bfloat16_units", lambda device: False)  # compare in float32
+    monkeypatch.setenv("SAMERGE_PRECISION", "float32")  # compare in float32
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{WEIGHTS / 'base'}")
     images, _ = draw("signs", "test", range(5))
     pictures = torch.stack([preprocess(Image.fromarray(image.transpose(1, 2, 0))) for image in images])
@@ -116,3 +116,19 @@ def test_tokenizer_knows_every_caption_and_names_neighbours_of_a_stranger():
     with pytest.raises(ValueError, match="got 20 words, expected at most 14"):
         tokenize("a " * 20)
     assert WordTokenizer.of_captions(captions).words == tokenize.words
+
+
+def test_images_are_encoded_in_float32_unless_asked_otherwise(suite, monkeypatch):
+    images = suite.images("digits", "test", 20)[0]
+    monkeypatch.delenv("SAMERGE_PRECISION", raising=False)
+    usual = suite.encode(suite.theta_0, images)
+    monkeypatch.setenv("SAMERGE_PRECISION", "float32")
+    assert torch.equal(suite.encode(suite.theta_0, images), usual)
+    monkeypatch.setenv("SAMERGE_PRECISION", "bfloat16")
+    coarse = suite.encode(suite.theta_0, images)
+    assert coarse.dtype == torch.float32
+    assert 1e-4 < (coarse - usual).abs().max() < 0.05
+    assert provenance()["precision"] == "bfloat16"
+    monkeypatch.setenv("SAMERGE_PRECISION", "half")
+    with pytest.raises(ValueError, match="SAMERGE_PRECISION: got 'half', expected float32 or bfloat16"):
+        suite.encode(suite.theta_0, images)
