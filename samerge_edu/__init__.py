@@ -36,6 +36,7 @@ HOME = {  # public name -> the module it lives in
     "quiz": "course.quizzes",
     "answer": "course.quizzes",
     "show": "course.bands",
+    "claim": "course.claims",
     "figure": "course.figures",
     "explore": "course.figures",
 }

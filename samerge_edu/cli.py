@@ -50,15 +50,28 @@ def leaderboard(
 ) -> None:
     """Merge the experts by every method, at the published and at the validated scale, and print the table."""
     with one_line_errors():
+        from tqdm import tqdm
+
         from . import leaderboard as board
 
         board.check_writable([csv, json, png])
         loaded = loaded_suite(suite, device)
         chosen = chosen_methods(methods, lora=bool(loaded.adapters))
-    record = board.run(loaded, chosen, progress=True)
-    typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\n{board.text(record)}")
-    with one_line_errors():  # the disk may have filled up meanwhile
-        board.write(record, csv, json, png)
+    typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\n{board.heading()}")
+
+    def each(record: dict, rows: list[dict]) -> None:
+        with tqdm.external_write_mode():
+            typer.echo("\n".join(map(board.line, rows)))
+        board.write(record, csv, json)
+
+    try:
+        with one_line_errors():  # the disk may fill up meanwhile
+            record = board.run(loaded, chosen, progress=True, each=each)
+            board.write(record, csv, json, png)
+    except KeyboardInterrupt:
+        written = " and ".join(str(path) for path in (csv, json) if path)
+        typer.echo(f"\nstopped; the rows above are finished{' and in ' + written if written else ''}", err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command()

@@ -18,38 +18,53 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from .evaluate import choose_lam, provenance, reference, scores, summary
+from .evaluate import WIDTH, choose_lam, provenance, reference, scores, summary
 from .files import share
 from .methods import METHODS, SEED, Method
 from .params import Params, add, task_vectors
 
 VAL_IMAGES = 100
-"""Validation images a task for the choice of each scale: nine scales tried then cost about as much as one test run."""
+"""Validation images a task for the choice of each scale: seven scales tried cost less than one test run."""
 
-COLUMNS = {
-    "method": "method", "needs": "needs", "lam": "lam", "lam_from": "lam from", "id_avg": "ID avg", "id_worst": "worst",
-    "ood_avg": "OOD avg", "h": "H", "normalised": "norm.", "seconds": "seconds", "peak_mb": "peak MB",
-    "density": "density",
+COLUMNS = (
+    "method", "needs", "lam", "lam_from", "lam_low", "lam_high", "id_avg", "id_worst", "ood_avg", "h", "normalised",
+    "seconds", "peak_mb", "density",
+)  # fmt: skip
+"""Keys of a row, in the order of the columns of the CSV file."""
+
+PRINTED = {
+    "lam": ("lam", 5, 2), "lam_from": ("from", 6, 0), "id_avg": ("ID", 5, 1), "id_worst": ("worst", 5, 1),
+    "ood_avg": ("OOD", 5, 1), "h": ("H", 5, 1), "normalised": ("norm.", 5, 1), "seconds": ("sec.", 5, 1),
 }  # fmt: skip
-"""Key in a row -> heading in the printed table, in the order of the columns."""
+"""Key in a row -> heading, width and decimals on the screen: with the method's name 80 columns, as a terminal has."""
+
+NAME = 80 - sum(width + 1 for _, width, _ in PRINTED.values())
 
 
 # ---------------------------------------------------------------------------- run
 
 
-def run(suite, methods: Mapping[str, Method] = METHODS, progress: bool = False) -> dict:
+def run(
+    suite,
+    methods: Mapping[str, Method] = METHODS,
+    progress: bool = False,
+    each: Callable[[Mapping, Sequence[Mapping]], None] = lambda record, rows: None,
+) -> dict:
     """Merge the suite's experts by every method and measure each result on every task.
 
     Two rows a method: its published scale (`lam_from` "paper") and the one that `choose_lam` finds on the ID
-    tasks' validation images ("validation"). Accuracies are those of the test split. The record is
+    tasks' validation images ("validation"; the scales from `lam_low` to `lam_high` were as good up to `WIDTH`).
+    Accuracies are those of the test split. The record is
 
         {"suite", "versions", "reference": {"zero_shot": {...}, "experts": {...}}, "rows": [{"method", ...}, ...]}
 
-    where `versions` also holds what is needed to run it again: command, commit, device, threads and seed.
+    where `versions` also holds what is needed to run it again: command, commit, device, precision, threads and seed.
+    `each(record, rows)` is called with what is new, whenever something is: the two rows of reference, then each
+    method's. So a run that is stopped has shown, and may have written, all that was finished.
     """
     experts = {task: dict(suite.experts[task]) for task in suite.id_tasks}  # read once, used by all
     taus = task_vectors(suite.theta_0, list(experts.values()))
-    with tqdm(total=1 + len(methods), disable=not progress, leave=False, unit="method") as bar:
+    with tqdm(total=1 + len(methods), disable=None if progress else True, leave=False, unit="method") as bar:
         bar.set_description("zero-shot and experts")
         record = {
             "suite": suite.name,
@@ -57,10 +72,13 @@ def run(suite, methods: Mapping[str, Method] = METHODS, progress: bool = False) 
             "reference": reference(suite, experts),
             "rows": [],
         }
+        each(record, reference_rows(record))
         bar.update()
         for name, method in methods.items():
             bar.set_description(name)
-            record["rows"] += rows_of(suite, name, method, taus, record["reference"]["experts"]["per_task"])
+            rows = rows_of(suite, name, method, taus, record["reference"]["experts"]["per_task"])
+            record["rows"] += rows
+            each(record, rows)
             bar.update()
     return record
 
@@ -73,11 +91,17 @@ def rows_of(
     about = {"method": name, "needs": method.all_needs}
     cost = {"seconds": seconds, "peak_mb": peak_mb, "density": density(tau_m)}
     rows, per_task = [], {}
-    for lam, lam_from in [(method.lam, "paper"), (choose_lam(suite, tau_m, n=VAL_IMAGES)[0], "validation")]:
+    chosen, curve = choose_lam(suite, tau_m, n=VAL_IMAGES)
+    near = [lam for lam, average in curve.items() if average >= max(curve.values()) - WIDTH]
+    for lam, lam_from, low, high in [
+        (method.lam, "paper", method.lam, method.lam),
+        (chosen, "validation", min(near), max(near)),
+    ]:
         if lam not in per_task:
             per_task[lam] = scores(suite, add(suite.theta_0, tau_m, lam))
         result = summary(suite, per_task[lam], expert_accuracy)
-        rows.append(about | {"lam": lam, "lam_from": lam_from} | result | cost | {"per_task": per_task[lam]})
+        scale = {"lam": lam, "lam_from": lam_from, "lam_low": low, "lam_high": high}
+        rows.append(about | scale | result | cost | {"per_task": per_task[lam]})
     return rows
 
 
@@ -128,25 +152,43 @@ def _resident_mib(field: str) -> float:
 # ---------------------------------------------------------------------------- out
 
 
+def reference_rows(record: Mapping) -> list[dict]:
+    """The base and the experts as rows."""
+    names = {"zero_shot": "zero-shot", "experts": "experts (one a task)"}
+    return [{"method": names[kind], "needs": ""} | row for kind, row in record["reference"].items()]
+
+
 def table(record: Mapping) -> pd.DataFrame:
     """The record as a table: reference rows first, then one line for each method and scale."""
-    names = {"zero_shot": "zero-shot", "experts": "experts (one a task)"}
-    references = [{"method": names[kind], "needs": ""} | row for kind, row in record["reference"].items()]
-    return pd.DataFrame([*references, *record["rows"]])[list(COLUMNS)]
+    return pd.DataFrame([*reference_rows(record), *record["rows"]]).reindex(columns=list(COLUMNS))
 
 
 def text(record: Mapping) -> str:
-    """The table as it is printed: percentages with one decimal, blanks where a number makes no sense."""
-    decimals = {"lam": 2, "seconds": 2, "peak_mb": 0, "density": 3}
-    shown = table(record).copy()
-    for column in COLUMNS:
-        if column not in ("method", "needs", "lam_from"):
-            shown[column] = [_number(value, decimals.get(column, 1)) for value in shown[column]]
-    return shown.fillna("").rename(columns=COLUMNS).to_string(index=False)
+    """The table as it is printed, 80 columns wide."""
+    return "\n".join([heading(), *map(line, [*reference_rows(record), *record["rows"]])])
 
 
-def _number(value: float | None, decimals: int) -> str:
-    return "" if value is None or pd.isna(value) else f"{value:.{decimals}f}"
+def heading() -> str:
+    """The first line of the printed table."""
+    return f"{'method':<{NAME}}" + "".join(f" {name:>{width}}" for name, width, _ in PRINTED.values())
+
+
+def line(row: Mapping) -> str:
+    """One row as it is printed: percentages with one decimal, blanks where a number makes no sense.
+
+    What a method needs stands behind its name where it needs more than the experts; a name too long for its column
+    is cut, since a terminal would break the whole line.
+    """
+    needs = "" if row.get("needs") in (None, "", "none") else f" ({row['needs']})"
+    name = f"{row['method']}{needs}"
+    cells = [name if len(name) <= NAME else f"{name[: NAME - 1]}…"]
+    for key, (_, width, decimals) in PRINTED.items():
+        value = row.get(key)
+        shown = (
+            "" if value is None else {"paper": "paper", "validation": "valid."}.get(value) or f"{value:.{decimals}f}"
+        )
+        cells.append(f"{shown:>{width}}")
+    return f"{cells[0]:<{NAME}} " + " ".join(cells[1:])
 
 
 def check_writable(paths: Iterable[Path | None]) -> None:

@@ -59,21 +59,35 @@ def test_leaderboard_prints_and_writes(run, tmp_path):
     assert result.stdout.startswith("suite tiny, checkpoint family: random numbers\n")
     assert leaderboard.text(record) in result.stdout
     assert len(pd.read_csv(tmp_path / "rows.csv")) == 6
-    assert "Task Arithmetic" in result.stderr, "no progress was shown"
+    assert result.stderr == "", "a bar was drawn where there is no terminal"
+
+
+def test_a_leaderboard_that_is_stopped_keeps_what_is_finished(run, tmp_path, monkeypatch):
+    rows_of = leaderboard.rows_of
+
+    def interrupted(suite, name, *rest):
+        if name == "Task Arithmetic":
+            raise KeyboardInterrupt
+        return rows_of(suite, name, *rest)
+
+    monkeypatch.setattr(leaderboard, "rows_of", interrupted)
+    result = run("leaderboard", "--methods", "task arithmetic,Average", "--csv", "rows.csv")
+    assert result.exit_code == 130
+    assert result.stdout.splitlines()[-1].startswith("Average ")
+    assert result.stderr == "\nstopped; the rows above are finished and in rows.csv\n"
+    assert list(pd.read_csv(tmp_path / "rows.csv").method) == ["zero-shot", "experts (one a task)"] + ["Average"] * 2
 
 
 def test_leaderboard_runs_all_methods_without_being_told(run, monkeypatch):
     seen = []
-    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, progress: seen.append(methods) or SystemExit)
-    monkeypatch.setattr(leaderboard, "text", lambda record: "")
+    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, progress, each: seen.append(methods) or SystemExit)
     run("leaderboard")
     assert list(seen[0]) == list(METHODS)
 
 
 def test_lora_experts_have_rows_of_their_own(run, monkeypatch, tiny):
     seen = []
-    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, progress: seen.append(methods) or SystemExit)
-    monkeypatch.setattr(leaderboard, "text", lambda record: "")
+    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, progress, each: seen.append(methods) or SystemExit)
     monkeypatch.setattr(tiny, "adapters", {"a": object()})
     run("leaderboard")
     run("leaderboard", "--methods", "sa-lora")

@@ -50,7 +50,7 @@ def test_nbval_reads_every_rule_of_the_sanitizer():
     """A `replace:` with nothing after it makes its rule disappear without a word."""
     text = (ROOT / "notebooks" / "sanitize.cfg").read_text(encoding="utf-8")
     rules = [line for line in text.splitlines() if line.startswith("regex:")]
-    assert len(get_sanitize_patterns(text)) == len(rules) == 7
+    assert len(get_sanitize_patterns(text)) == len(rules) == 8
 
 
 # ---------------------------------------------------------------------------- the checker bites

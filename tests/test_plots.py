@@ -55,7 +55,8 @@ def test_scatter_draws_every_row_and_says_which_are_on_the_front():
     expected = {(r["id_avg"], r["ood_avg"]) for r in [*RECORD["rows"], *RECORD["reference"].values()]}
     assert expected <= points_of(axis)
     assert sentence == (
-        "On tiny, 2 of 3 methods are on the Pareto front (Wide, Home); the best H is 66.7, by Wide at lam = 0.42."
+        "On tiny, up to 1 point, none is better than {Wide, Home} both at home and abroad; "
+        "the best H is 66.7, within 1 point by {Wide}."
     )
     names = [text.get_text() for text in axis.texts]
     assert sorted(names) == ["Home", "Low", "Wide", "experts", "zero-shot"]
@@ -105,7 +106,7 @@ def test_bars_have_the_heights_of_the_accuracies(suite):
     }
     figure, sentence = plots.accuracy_bars(suite, models)
     axis = figure.axes[0]
-    assert sentence == "Highest in-domain average: sum, 60.0 %; lowest: other, 20.7 %."
+    assert sentence == "Highest in-domain average: {sum}, 60.0 %; lowest: {base, other}, 20.7 %."
     for bars, (name, per_task) in zip(axis.containers, models.items(), strict=True):
         assert bars.get_label() == name
         assert [bar.get_height() for bar in bars] == list(per_task.values())
@@ -116,7 +117,7 @@ def test_bars_have_the_heights_of_the_accuracies(suite):
 
 def test_bars_of_one_model(suite):
     _, sentence = plots.accuracy_bars(suite, {"base": dict.fromkeys(suite.tasks, 25.0)})
-    assert sentence == "Highest in-domain average: base, 25.0 %."
+    assert sentence == "Highest in-domain average: {base}, 25.0 %."
 
 
 def test_contact_sheet_shows_the_images(suite):

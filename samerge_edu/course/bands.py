@@ -26,8 +26,7 @@ def show(
     """
     value = float(value)
     key = f"{_suite()}/{name}"
-    if os.environ.get("SAMERGE_RECORD") == "1":
-        _record(key, value)
+    record_if_asked(name, value)
     recorded = [entry["value"] for entry in _read().get(key, [])]
     amount = f"{value:.{digits}f}{unit and ' ' + unit}"
     if not recorded:
@@ -39,6 +38,12 @@ def show(
     print(f"{what} = {amount} ({band}: {'inside' if inside else 'OUTSIDE'})")
     if not inside:
         print(f"  outside usually means: {outlier}")
+
+
+def record_if_asked(name: str, value: float) -> None:
+    """Keep the value under the suite and the name, where SAMERGE_RECORD=1 asks for it."""
+    if os.environ.get("SAMERGE_RECORD") == "1":
+        _record(f"{_suite()}/{name}", value)
 
 
 def _suite() -> str:
