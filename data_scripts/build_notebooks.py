@@ -19,17 +19,16 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from samerge_edu import REPOSITORY, TAG  # noqa: E402 - only now is the package of this checkout on the path
+from run_notebook import execute  # noqa: E402 - only now are this checkout's tests and package on the path
+
 from samerge_edu.course import bank  # noqa: E402
-from samerge_edu.course.start import SETUP  # noqa: E402
+from samerge_edu.course.start import SETUP, badge  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
-SECONDS_PER_CELL = 300
 
 
 def assemble(source: Path) -> nbformat.NotebookNode:
@@ -55,19 +54,6 @@ def assemble(source: Path) -> nbformat.NotebookNode:
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i:03d}"  # nbformat's random ids would make every build a change
     return notebook
-
-
-def badge(stem: str) -> str:
-    """Links that open this very notebook, at the release that it belongs to."""
-    owner_and_name = REPOSITORY.removeprefix("https://github.com/")
-    file = f"notebooks/{stem}.ipynb"
-    colab = f"https://colab.research.google.com/github/{owner_and_name}/blob/{TAG}/{file}"
-    binder = f"https://mybinder.org/v2/gh/{owner_and_name}/{TAG}?urlpath=lab/tree/{file}"
-    return (
-        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
-        f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
-        f"on your computer: `jupyter lab {file}`"
-    )
 
 
 def expand(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -115,22 +101,6 @@ def text(source: str) -> nbformat.NotebookNode:
 
 def code(source: str, *tags: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_code_cell(source.strip(), metadata={"tags": list(tags)} if tags else {})
-
-
-def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
-    """Run all cells in place, as still pictures; raises CellExecutionError at the first cell that fails."""
-    os.environ["SAMERGE_STATIC"] = "1"
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    NotebookClient(
-        notebook,
-        timeout=SECONDS_PER_CELL,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,  # on a busy machine one print arrives in several pieces
-        resources={"metadata": {"path": str(folder)}},
-    ).execute()
-    notebook.metadata.pop("widgets", None)
-    notebook.metadata["language_info"] = {"name": "python"}  # the interpreter's version would change every build
 
 
 def main() -> None:

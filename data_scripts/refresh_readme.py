@@ -1,11 +1,11 @@
-"""Put measured tables and pictures into README.md: the leaderboard, the suite's bands, ablations, the contact sheet.
+"""Put measured tables and pictures into the pages: the leaderboard, the suite's bands, an ablation, the contact sheet.
 
     make demo && samerge-edu ablate sa-merging --out docs/ablations
     python data_scripts/refresh_readme.py
 
-Reads demo/leaderboard.{json,png}, docs/ablations/sa-merging.csv and the suite's weights, writes docs/*.png and the
-blocks of README.md between <!-- NAME --> and <!-- /NAME -->. Nothing in those blocks is written by hand. Takes half a
-minute; downloads nothing.
+Reads demo/leaderboard.{json,png}, docs/ablations/sa-merging.csv and the suite's weights, writes docs/*.png and, in the
+page that has it, each block between <!-- NAME --> and <!-- /NAME -->. Nothing there is written by hand. Takes half a
+minute; downloads nothing. The README's picture holds no numbers: it is draw_picture.py's.
 """
 
 import datetime
@@ -30,7 +30,6 @@ def main() -> None:
     """Refresh README.md and docs/ from the last `make demo` and the shipped weights."""
     record = json.loads((ROOT / "demo" / "leaderboard.json").read_text(encoding="utf-8"))
     docs = ROOT / "docs"
-    docs.mkdir(exist_ok=True)
     shutil.copyfile(ROOT / "demo" / "leaderboard.png", docs / "leaderboard.png")
     suite = load_suite("pocket")
     plots.style()
@@ -38,15 +37,25 @@ def main() -> None:
     figure.savefig(docs / "contact_sheet.png", dpi=90)
     plt.close(figure)
 
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = {"leaderboard": leaderboard_block(record), "bands": bands_block()}
-    blocks["sa-merging"] = ablation_block(docs / "ablations" / "sa-merging.csv")
-    for name, block in blocks.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        if not re.search(pattern, readme, flags=re.DOTALL):
-            raise ValueError(f"README.md has no block <!-- {name} --> ... <!-- /{name} -->")
-        readme = re.sub(pattern, lambda m, block=block: m[1] + block + m[2], readme, flags=re.DOTALL)
-    (ROOT / "README.md").write_text(readme, encoding="utf-8")
+    fill("leaderboard", leaderboard_block(record), pages())
+    fill("bands", bands_block(), pages())
+    fill("sa-merging", ablation_block(docs / "ablations" / "sa-merging.csv"), pages())
+
+
+def pages() -> list[Path]:
+    """README.md and all of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def fill(name: str, block: str, pages: list[Path]) -> None:
+    """Replace what stands between <!-- name --> and <!-- /name -->, in the one page that has them."""
+    pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+    found = [page for page in pages if re.search(pattern, page.read_text(encoding="utf-8"), flags=re.DOTALL)]
+    if len(found) != 1:
+        got = ", ".join(page.name for page in found) or "none"
+        raise ValueError(f"<!-- {name} --> ... <!-- /{name} -->: got {got}, expected one page that has it")
+    text = re.sub(pattern, lambda m: m[1] + block + m[2], found[0].read_text(encoding="utf-8"), flags=re.DOTALL)
+    found[0].write_text(text, encoding="utf-8")
 
 
 def leaderboard_block(record: dict) -> str:

@@ -1,6 +1,6 @@
 """samerge_edu: model merging, taught by code short enough to read.
 
-The package in the order of its picture (README): params -> saliency -> masks -> transforms
+The package in the order of its picture (docs/architecture.md): params -> saliency -> masks -> transforms
 -> merges -> params.add -> evaluate. In a notebook everything a lesson needs hangs on one name:
 
     import samerge_edu as se

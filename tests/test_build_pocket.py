@@ -8,14 +8,14 @@ import typer
 from data_script import script
 
 from samerge_edu.files import LazyParams, load_params
+from samerge_edu.suites.pocket import build as module
 
 TINY = {"seed": 0, "per_task": 20, "rare": 0.1, "epochs": 24.0, "lr": 1e-3, "batch": 32}  # 210 steps
 
 
 @pytest.fixture
 def build(monkeypatch):
-    """The script, with a small tower and few images."""
-    module = script("build_pocket")
+    """The makers, with a small tower and few images."""
     monkeypatch.setattr(module, "model_config", partial(module.model_config, width=32, layers=1))
     monkeypatch.setattr(module, "TASKS", {"digits": module.TASKS["digits"]})  # whose accuracies are noted
     short = {"images": 64, "epochs": 1.0, "lr": 1e-3, "batch": 32}
@@ -68,8 +68,9 @@ def test_an_interrupted_build_goes_on_to_exactly_the_same_suite(build, tmp_path,
     assert any(not torch.equal(x, before[k]) for k, x in load_params(file).items()), "another recipe, another expert"
 
     measured = []
-    monkeypatch.setattr(build, "bands", lambda suite: measured.append(suite) or [])
-    build.main(out=cut, only="metrics")
+    run = script("build_pocket")
+    monkeypatch.setattr(run, "bands", lambda suite: measured.append(suite) or [])
+    run.main(out=cut, only="metrics")
     (suite,) = measured  # of the folder built, not the one that is shipped
     assert list(suite.experts) == ["digits"]
     assert torch.equal(suite.theta_0["proj"], weights[1]["visual.proj"].float())
@@ -78,17 +79,21 @@ def test_an_interrupted_build_goes_on_to_exactly_the_same_suite(build, tmp_path,
 
 def test_a_checkpoint_of_another_recipe_is_not_taken_up(build, tmp_path):
     torch.save({"step": 200, "recipe": TINY | {"seed": 1}}, tmp_path / "training.ckpt")
-    with pytest.raises(typer.BadParameter, match="is of another recipe"):
+    with pytest.raises(ValueError, match="is of another recipe"):
         build.make_base("base", tmp_path, tmp_path, "cpu")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "training.ckpt").rename(tmp_path / "base" / "training.ckpt")
+    with pytest.raises(typer.BadParameter, match="is of another recipe"):
+        script("build_pocket").main(out=tmp_path, only="base")
 
 
 def test_the_shipped_suite_is_up_to_date(monkeypatch):
+    monkeypatch.setattr(module, "train_base", not_again)
+    monkeypatch.setattr(module, "finetune", not_again)
     shipped = script("build_pocket")
-    monkeypatch.setattr(shipped, "train_base", not_again)
-    monkeypatch.setattr(shipped, "finetune", not_again)
     shipped.main(only=",".join(stage for stage in shipped.STAGES if stage != "metrics"))
 
 
-def test_unknown_stage(build, tmp_path):
+def test_unknown_stage(tmp_path):
     with pytest.raises(typer.BadParameter, match="got 'experts2', expected some of base, experts"):
-        build.main(out=tmp_path, only="experts2")
+        script("build_pocket").main(out=tmp_path, only="experts2")

@@ -1,4 +1,4 @@
-"""Against public packages: the numbers that data_scripts/make_golden.py had them compute, to 1e-6 of the largest entry.
+"""Against public packages: the numbers that golden/compute.py had them compute, to 1e-6 of the largest entry.
 
 Where they do something else on purpose, the test says what, and shows that nothing but that is different.
 """
@@ -6,6 +6,7 @@ Where they do something else on purpose, the test says what, and shows that noth
 import re
 from functools import partial
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 import torch
@@ -52,6 +53,12 @@ def assert_same(got, expected):
 def test_each_file_says_which_versions_made_it(package):
     with safe_open(GOLDEN / f"{package.replace('-', '_')}.safetensors", framework="pt") as f:
         assert re.fullmatch(rf"{package}==\d[\d.]+ torch==\d\S+", f.metadata()["made_by"])
+
+
+def test_the_models_are_those_that_compute_makes():
+    theta_0, thetas = run_path(str(GOLDEN / "compute.py"))["seeded_models"]()
+    for made, shipped in zip([theta_0, *thetas], [THETA_0, *THETAS], strict=True):
+        torch.testing.assert_close(made, shipped)
 
 
 # ---------------------------------------------------------------------------- fusion-bench

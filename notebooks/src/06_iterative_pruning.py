@@ -446,7 +446,7 @@ for kind, values in chance.items():
 # So on this suite **the premise fails: it is not the choice of entries that makes the merge.**
 #
 # The slow version of this comparison, all eight experts and two subsets of six, each mask with its own validated scale, is
-# `samerge-edu ablate sa-merging`; its table is in the README and in `docs/ablations`, and it says the same.
+# `samerge-edu ablate sa-merging`; its table is in `docs/ablations/sa-merging.md`, and it says the same.
 
 # %% [markdown]
 # ## T and p are a scale in disguise
