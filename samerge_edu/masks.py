@@ -23,26 +23,26 @@ def keep_count(density: float, numel: int) -> int:
     return min(numel, max(1, round(density * numel)))
 
 
-def kth_largest(score: Tensor, k: int) -> Tensor:
+def kth_largest(S: Tensor, k: int) -> Tensor:
     """The k-th largest entry of each row, (..., d) -> (..., 1), by selection, several times faster than sorting.
 
-    `score` is without NaN. Raises ValueError for k outside 1..d.
+    `S` is without NaN. Raises ValueError for k outside 1..d.
 
     >>> kth_largest(torch.tensor([3.0, 1.0, 2.0, 2.0]), k=2)
     tensor([2.])
     """
-    d = score.shape[-1]
+    d = S.shape[-1]
     if not 1 <= k <= d:
         raise ValueError(f"k: got {k}, expected 1..{d} (the number of entries)")
-    if _numpy_is_faster(score):
-        return torch.from_numpy(np.partition(score.numpy(), d - k, axis=-1)[..., [d - k]])
-    return score.kthvalue(d - k + 1, dim=-1, keepdim=True).values
+    if _numpy_is_faster(S):
+        return torch.from_numpy(np.partition(S.numpy(), d - k, axis=-1)[..., [d - k]])
+    return S.kthvalue(d - k + 1, dim=-1, keepdim=True).values
 
 
-def topk_mask(score: Tensor, k: int, among: Tensor | None = None) -> Tensor:
+def topk_mask(S: Tensor, k: int, among: Tensor | None = None) -> Tensor:
     """True on exactly the k largest entries of each row; equal scores are kept in order of position.
 
-    `score` is (..., d), without NaN; returns a bool tensor of its shape. With `among`, a bool tensor (d,) beside one
+    `S` is (..., d), without NaN; returns a bool tensor of its shape. With `among`, a bool tensor (d,) beside one
     row of scores, only entries where it is True take part. Raises ValueError for k outside 0..d, the number of
     entries that take part.
 
@@ -51,26 +51,26 @@ def topk_mask(score: Tensor, k: int, among: Tensor | None = None) -> Tensor:
     >>> topk_mask(torch.tensor([3.0, 1.0, 2.0]), k=1, among=torch.tensor([False, True, True])).int()
     tensor([0, 0, 1], dtype=torch.int32)
     """
-    d = score.shape[-1] if among is None else count(among)
+    d = S.shape[-1] if among is None else count(among)
     if not 0 <= k <= d:
         raise ValueError(f"k: got {k}, expected 0..{d} (the number of entries)")
     if k in (0, d):
-        everything = torch.ones_like(score, dtype=torch.bool) if among is None else among
+        everything = torch.ones_like(S, dtype=torch.bool) if among is None else among
         return everything & (k == d)
-    if _numpy_is_faster(score) and (among is not None or score.shape[-1] > LONG):
-        mask, among = np.empty(score.shape, dtype=bool), None if among is None else among.numpy()
-        for row in np.ndindex(score.shape[:-1]):
-            mask[row] = _topk_of_row(score[row].numpy(), k, d, among)
+    if _numpy_is_faster(S) and (among is not None or S.shape[-1] > LONG):
+        mask, among = np.empty(S.shape, dtype=bool), None if among is None else among.numpy()
+        for row in np.ndindex(S.shape[:-1]):
+            mask[row] = _topk_of_row(S[row].numpy(), k, d, among)
         return torch.from_numpy(mask)
     if among is not None:
         mask, at = torch.zeros_like(among), among.nonzero().squeeze(1)
-        mask[at[topk_mask(score[at], k)]] = True
+        mask[at[topk_mask(S[at], k)]] = True
         return mask
-    threshold = kth_largest(score, k)
-    mask = score >= threshold
+    threshold = kth_largest(S, k)
+    mask = S >= threshold
     if mask.count_nonzero() == k * threshold.numel():  # each row has k at least, so no tie to break
         return mask
-    above = score > threshold
+    above = S > threshold
     ties = mask & ~above
     return above | (ties & (ties.cumsum(dim=-1) <= k - above.count_nonzero(dim=-1)[..., None]))
 

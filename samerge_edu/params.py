@@ -47,8 +47,8 @@ def structure(params: Params) -> Structure:
 def check_same_structure(models: Sequence[Params], at_least: int = 1, what: str = "task vector") -> None:
     """Raise ValueError unless all models have the same floating tensors: names, shapes, dtypes.
 
-    `at_least` is how many models the caller needs. Says got / expected / which key; the first model
-    is the expectation. The order of keys may differ.
+    `at_least` is how many models the caller needs, `what` what an error calls them. Says got / expected / which
+    key; the first model is the expectation. The order of keys may differ.
     """
     if isinstance(models, Mapping):
         raise ValueError(f"got one {what}, expected a list of them: put it in brackets")

@@ -9,7 +9,7 @@ from ..params import Params, check_same_structure, working
 
 
 def knots(
-    taus: Sequence[Params], *, merge: Callable[[list[Params]], Params], cutoff: float = 1e-5
+    taus: Sequence[Params], *, merge: Callable[[Sequence[Params]], Params], cutoff: float = 1e-5
 ) -> dict[str, Tensor]:
     """Write all experts' updates in one common basis per layer, merge there, and come back.
 
