@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .params import Params, flatten, stacked, structure
@@ -23,7 +24,7 @@ def keep_count(density: float, numel: int) -> int:
     return min(numel, max(1, round(density * numel)))
 
 
-def kth_largest(S: Tensor, k: int) -> Tensor:
+def kth_largest(S: Float[Tensor, "*rows d"], k: int) -> Float[Tensor, "*rows 1"]:
     """The k-th largest entry of each row, (..., d) -> (..., 1), by selection, several times faster than sorting.
 
     `S` is without NaN. Raises ValueError for k outside 1..d.
@@ -39,7 +40,7 @@ def kth_largest(S: Tensor, k: int) -> Tensor:
     return S.kthvalue(d - k + 1, dim=-1, keepdim=True).values
 
 
-def topk_mask(S: Tensor, k: int, among: Tensor | None = None) -> Tensor:
+def topk_mask(S: Float[Tensor, "*rows d"], k: int, among: Bool[Tensor, " d"] | None = None) -> Bool[Tensor, "*rows d"]:
     """True on exactly the k largest entries of each row; equal scores are kept in order of position.
 
     `S` is (..., d), without NaN; returns a bool tensor of its shape. With `among`, a bool tensor (d,) beside one
@@ -111,7 +112,8 @@ def _bracket(S: np.ndarray, share: float, among: np.ndarray | None) -> tuple[flo
     sample = np.sort(S[at if among is None else at[among[at]]])
     slack = 1.5 * math.sqrt(len(sample)) + 1  # three standard deviations of a rank, at most
     first, last = (int((1 - share) * len(sample) + step) for step in (-slack, slack))
-    return sample[first] if first >= 0 else -math.inf, sample[last] if last < len(sample) else math.inf
+    lo = float(sample[first]) if first >= 0 else -math.inf
+    return lo, float(sample[last]) if last < len(sample) else math.inf
 
 
 def _numpy_is_faster(x: Tensor) -> bool:
@@ -119,17 +121,17 @@ def _numpy_is_faster(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.ndim > 0
 
 
-def nonzero(x: Tensor) -> Tensor:
+def nonzero(x: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
     """True where x is not 0."""
     return torch.from_numpy(x.numpy() != 0) if _numpy_is_faster(x) else x != 0
 
 
-def below(x: Tensor, limit: float) -> Tensor:
+def below(x: Float[Tensor, "*shape"], limit: float) -> Bool[Tensor, "*shape"]:
     """True where x < limit."""
     return torch.from_numpy(x.numpy() < limit) if _numpy_is_faster(x) else x < limit
 
 
-def zero_outside_(x: Tensor, mask: Tensor) -> None:
+def zero_outside_(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> None:
     """x *= mask, in place."""
     if _numpy_is_faster(x):
         np.multiply(x.numpy(), mask.numpy(), out=x.numpy())
@@ -137,12 +139,14 @@ def zero_outside_(x: Tensor, mask: Tensor) -> None:
         x *= mask
 
 
-def count(mask: Tensor) -> int:
+def count(mask: Bool[Tensor, "*shape"]) -> int:
     """How many are True."""
     return int(np.count_nonzero(mask.numpy()) if mask.device.type == "cpu" else mask.count_nonzero())
 
 
-def keep_largest(taus: Sequence[Params], density: float, scope: str = "global") -> Callable[[str], Tensor]:
+def keep_largest(
+    taus: Sequence[Params], density: float, scope: str = "global"
+) -> Callable[[str], Bool[Tensor, " N *shape"]]:
     """keep(key), a bool tensor (N, *shape): True on the `density` largest |entries| of each task vector.
 
     scope="global" ranks all entries of a model together, so that a tensor may lose everything; it copies one
@@ -164,7 +168,7 @@ def keep_largest(taus: Sequence[Params], density: float, scope: str = "global") 
         raise ValueError(f"scope: got '{scope}', expected 'global' or 'tensor'")
     if scope == "tensor":
 
-        def keep(key: str) -> Tensor:
+        def keep(key: str) -> Bool[Tensor, " N *shape"]:
             S = stacked(taus, key).abs_()
             rows = S.reshape(len(S), S[0].numel())
             return topk_mask(rows, keep_count(density, rows.shape[1])).view_as(S) & (S > 0)
@@ -180,7 +184,7 @@ def keep_largest(taus: Sequence[Params], density: float, scope: str = "global") 
         m = topk_mask(S, min(keep_count(density, len(S)), count(changed)), among=changed)
         masks.append(dict(zip(spec, m.split(sizes), strict=True)))
 
-    def keep(key: str) -> Tensor:
+    def keep(key: str) -> Bool[Tensor, " N *shape"]:
         return torch.stack([m[key].view(spec[key][0]) for m in masks])
 
     return keep

@@ -1,6 +1,7 @@
 """Which tensors are matrices, and their singular values: shared by the spectral and least-squares methods."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 BLOCK_WEIGHTS = (
@@ -20,7 +21,9 @@ def block_weight(name: str, tensor: Tensor) -> bool:
     return name.endswith(BLOCK_WEIGHTS)
 
 
-def thin_svd(matrix: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def thin_svd(
+    matrix: Float[Tensor, "*stack m n"], rank: int | None = None
+) -> tuple[Float[Tensor, "*stack m r"], Float[Tensor, "*stack r"], Float[Tensor, "*stack r n"]]:
     """M = U diag(S) Vt, largest singular value first: U (..., m, r), S (..., r), Vt (..., r, n), r = min(m, n).
 
     With `rank`, only the first `rank` triplets. From the eigenvectors of the Gram matrix of the shorter side
@@ -48,7 +51,7 @@ def thin_svd(matrix: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor, T
     return U.to(matrix.dtype), (S * present).to(matrix.dtype), Vt.to(matrix.dtype)
 
 
-def nearest_orthonormal(matrix: Tensor) -> Tensor:
+def nearest_orthonormal(matrix: Float[Tensor, "*stack m n"]) -> Float[Tensor, "*stack m n"]:
     """The matrix with orthonormal columns (rows, if it is wide) that is closest to M in Frobenius norm: U Vt.
 
     The solution of the orthogonal Procrustes problem. Directions that M does not have stay 0, so a

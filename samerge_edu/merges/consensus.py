@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..params import Params, check_finite, check_same_structure, stacked, structure
@@ -58,7 +59,9 @@ def tall_masks(taus: Sequence[Params], mask_lam: float = 0.6) -> list[dict[str, 
     return masks
 
 
-def _tall_mask(tau: Tensor, tau_sum: Tensor, mask_lam: float) -> Tensor:
+def _tall_mask(
+    tau: Float[Tensor, " N *shape"], tau_sum: Float[Tensor, "*shape"], mask_lam: float
+) -> Bool[Tensor, " N *shape"]:
     return tau.abs() > mask_lam * (tau_sum - tau).abs()
 
 

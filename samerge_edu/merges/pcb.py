@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..masks import check_density, keep_count, kth_largest, topk_mask
 from ..params import Params, check_finite, check_same_structure, flatten, unflatten
+
+WeightAndVector = tuple[Float[Tensor, " d"], Float[Tensor, " d"]]
 
 
 def pcb(
@@ -60,7 +63,7 @@ def pcb(
     return unflatten(weighted / total.clamp(min=1e-12), like=taus[0])
 
 
-def _code_weights(taus: Sequence[Params], density: float, winsorise: float) -> Iterator[tuple[Tensor, Tensor]]:
+def _code_weights(taus: Sequence[Params], density: float, winsorise: float) -> Iterator[WeightAndVector]:
     """(w_n, clamped tau_n) of one expert after the other."""
     N = len(taus)
     competition = 0  # sum_j sgn(tau_j) u_j
@@ -76,7 +79,7 @@ def _code_weights(taus: Sequence[Params], density: float, winsorise: float) -> I
         yield _norm(c), tau.sign() * magnitude
 
 
-def _softmax_weights(taus: Sequence[Params], density: float) -> Iterator[tuple[Tensor, Tensor]]:
+def _softmax_weights(taus: Sequence[Params], density: float) -> Iterator[WeightAndVector]:
     """(w_n, tau_n) of one expert after the other."""
     N = len(taus)
     for n in range(N):
@@ -87,13 +90,13 @@ def _softmax_weights(taus: Sequence[Params], density: float) -> Iterator[tuple[T
         yield c * topk_mask(c, keep_count(density, len(c))), tau
 
 
-def _norm(x: Tensor) -> Tensor:
+def _norm(x: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
     """To [0, 1] by its smallest and largest entry; 0 where all are equal."""
     low, high = x.aminmax()
     return (x - low) / (high - low) if high > low else torch.zeros_like(x)
 
 
-def _clamp_ends(magnitude: Tensor, share: float) -> Tensor:
+def _clamp_ends(magnitude: Float[Tensor, " d"], share: float) -> Float[Tensor, " d"]:
     """Winsorise: the smallest and the largest `share` of the entries become equal to their neighbours."""
     d = len(magnitude)
     cut = int(share * d)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..matrices import BLOCK_WEIGHTS, block_weight
@@ -46,7 +47,7 @@ def wudi(taus: Sequence[Params], *, steps: int = 300, lr: float = 1e-5, scope: S
     if steps < 0 or lr <= 0:
         raise ValueError(f"got steps={steps}, lr={lr}, expected steps >= 0 and lr > 0")
 
-    def descend(tau: Tensor) -> Tensor:
+    def descend(tau: Float[Tensor, "N out in"]) -> Float[Tensor, "out in"]:
         tau_sum, C, D = _quadratic(tau)
         tau_m = torch.nn.Parameter(tau_sum.clone())
         adam = torch.optim.Adam([tau_m], lr=lr)
@@ -83,7 +84,7 @@ def wudi_flow(taus: Sequence[Params], *, time: float = math.inf, scope: Scope = 
     if not time >= 0:
         raise ValueError(f"time: got {time}, expected a number >= 0 (inf is the optimum)")
 
-    def solve(tau: Tensor) -> Tensor:
+    def solve(tau: Float[Tensor, "N out in"]) -> Float[Tensor, "out in"]:
         tau_sum, C, D = _quadratic(tau.double())
         c, Q = torch.linalg.eigh(C)
         c = c.where(c > 1e-12 * c[-1:], 1.0)  # directions that no expert has: there D Q is 0
@@ -92,7 +93,9 @@ def wudi_flow(taus: Sequence[Params], *, time: float = math.inf, scope: Scope = 
     return _each_matrix(taus, solve, scope)
 
 
-def _quadratic(tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _quadratic(
+    tau: Float[Tensor, "N out in"],
+) -> tuple[Float[Tensor, "out in"], Float[Tensor, "in in"], Float[Tensor, "out in"]]:
     """tau_sum (out, in), C (in, in) and D (out, in) of the objective, from the stacked (N, out, in)."""
     tau_sum = tau.sum(dim=0)
     weight = tau.square().sum(dim=(1, 2)).reciprocal().nan_to_num(posinf=0)  # 1 / ||tau_n||_F^2, or 0

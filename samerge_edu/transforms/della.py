@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..masks import check_density, own_generator
@@ -58,8 +59,8 @@ def della(
     return tau_hat
 
 
-def _keep_probability(magnitude: Tensor, density: float, epsilon: float) -> Tensor:
-    """(..., w) -> (..., w): density - epsilon for the smallest of a row up to density + epsilon for the largest."""
+def _keep_probability(magnitude: Float[Tensor, "*rows w"], density: float, epsilon: float) -> Float[Tensor, "*rows w"]:
+    """density - epsilon for the smallest of a row up to density + epsilon for the largest."""
     w = magnitude.shape[-1]
     if w < 2:
         return torch.full_like(magnitude, density)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from ..matrices import BLOCK_WEIGHTS, block_weight
@@ -12,7 +13,7 @@ from ..params import Params, check_finite, check_same_structure, stacked, struct
 Metric = Literal["indices", "frequency"]
 
 
-def high_pass(shape: tuple[int, int], radius: float = 0.7, metric: Metric = "indices") -> Tensor:
+def high_pass(shape: tuple[int, int], radius: float = 0.7, metric: Metric = "indices") -> Bool[Tensor, "H W"]:
     """(H, W), True on the coefficients of `torch.fft.fft2` that the filter keeps.
 
         keep (y, x) if sqrt(dy^2 + dx^2) <= radius       dy, dx: distance from the highest frequency, which is

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..masks import keep_largest, own_generator, topk_mask
@@ -71,7 +72,9 @@ def lwptv(
     return [Pruned(tau, {key: M[layer_of(key, granularity)][n] for key in tau}) for n, tau in enumerate(taus)]
 
 
-def layer_saliency(taus: Sequence[Params], norm: str = "mean", granularity: str = "tensor") -> dict[str, Tensor]:
+def layer_saliency(
+    taus: Sequence[Params], norm: str = "mean", granularity: str = "tensor"
+) -> dict[str, Float[Tensor, " N"]]:
     """S of Eq. 5: layer -> (N,), one number >= 0 per task, layers in the order of the first task vector's tensors."""
     check_same_structure(taus, at_least=2)
     if norm not in ("mean", "sum"):
@@ -87,7 +90,9 @@ def layer_saliency(taus: Sequence[Params], norm: str = "mean", granularity: str 
     return S if norm == "sum" else {layer: s / max(1, entries[layer]) for layer, s in S.items()}
 
 
-def shared_mask(S: Mapping[str, Tensor], eta: float = 0.7, mask_rule: str = "or") -> dict[str, Tensor]:
+def shared_mask(
+    S: Mapping[str, Float[Tensor, " N"]], eta: float = 0.7, mask_rule: str = "or"
+) -> dict[str, Bool[Tensor, " N"]]:
     """M: layer -> (N,) bool, True where the layer of expert n is kept; with "or" and "and" all N agree.
 
     Each task keeps L - round(eta * L) of the L layers; equal scores are kept in order of the sorted names.
@@ -129,7 +134,7 @@ class Pruned(Mapping[str, Tensor]):
         return len(self.structure)
 
 
-def _parameter_mask(taus: Sequence[Params], eta: float, mask_rule: str) -> dict[str, Tensor]:
+def _parameter_mask(taus: Sequence[Params], eta: float, mask_rule: str) -> dict[str, Bool[Tensor, "N ..."]]:
     """key -> (N, *shape): each task keeps the share 1 - eta of its numbers that are furthest from the mean."""
     check_same_structure(taus, at_least=2)
     check_finite(taus)
@@ -145,8 +150,8 @@ def _parameter_mask(taus: Sequence[Params], eta: float, mask_rule: str) -> dict[
     return {key: _combine(keep(key), mask_rule) for key in taus[0]}
 
 
-def _combine(own: Tensor, mask_rule: str) -> Tensor:
-    """(N, ...) masks of the N tasks -> (N, ...) masks to use."""
+def _combine(own: Bool[Tensor, " N *shape"], mask_rule: str) -> Bool[Tensor, " N *shape"]:
+    """The masks of the N tasks -> the masks to use."""
     if mask_rule not in ("or", "and", "own"):
         raise ValueError(f"mask_rule: got '{mask_rule}', expected 'or', 'and' or 'own'")
     if mask_rule == "own":

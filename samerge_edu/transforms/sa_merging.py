@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from ..masks import count, nonzero, topk_mask, zero_outside_
@@ -103,7 +104,7 @@ def _masks(S: Params, tau: Params, keys: list[str], quota: int, n: int) -> dict[
     return {key: part.view_as(scores[key]) for key, part in parts}
 
 
-def _in_a_row(tensors: dict[str, Tensor]) -> Tensor:
+def _in_a_row(tensors: dict[str, Tensor]) -> Shaped[Tensor, " d"]:
     """All entries as one vector; of one tensor, without a copy."""
     flat = [x.flatten() for x in tensors.values()]
     return flat[0] if len(flat) == 1 else torch.cat(flat)
