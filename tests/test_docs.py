@@ -156,6 +156,14 @@ def test_the_readme_measures_nothing():
     assert re.findall(r"\d+\.\d+", prose) == []
 
 
+def test_the_floor_plan_names_every_room():
+    """A new module at the top of the package? Give it its place in docs/architecture.md."""
+    (plan,) = re.findall(r"## Rooms\n.*?```\n(.*?)```", read(ROOT / "docs" / "architecture.md"), flags=re.DOTALL)
+    package = Path(samerge_edu.__path__[0])
+    rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert {room for room in rooms - {"__init__"} if not re.search(rf"\b{room}\b", plan)} == set()
+
+
 # ---------------------------------------------------------------------------- refresh_readme.py
 
 
