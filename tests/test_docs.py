@@ -2,13 +2,17 @@
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 from data_script import SCRIPTS, script
 from links import anchors, links, problems
+from tiny_suite import TinySuite
 
 import samerge_edu
+from samerge_edu.leaderboard import run
+from samerge_edu.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -175,6 +179,19 @@ def test_the_pages_hold_what_the_refresher_makes_of_the_shipped_numbers():
     }
     for page, block in expected.items():
         assert f"-->\n{block}<!-- /" in read(ROOT / page)
+
+
+def test_a_leaderboard_becomes_a_table_with_its_command_and_date():
+    methods = {name: METHODS[name] for name in ("Average", "TIES")}
+    record = run(TinySuite(), methods)
+    block = script("refresh_readme").leaderboard_block(record, date(2026, 11, 24))
+    _, _, base, experts, average, ties, _, source = block.splitlines()
+    assert (base.split(" | ")[0], experts.split(" | ")[0]) == ("| *zero-shot*", "| *experts, one a task*")
+    paper, validated = (row for row in record["rows"] if row["method"] == "TIES")
+    assert ties.startswith(f"| TIES | none | {validated['lam']:g} | {validated['id_avg']:.1f} | ")
+    assert ties.endswith(f" | {paper['id_avg']:.1f} at 1 |")
+    assert average.count("|") == base.count("|") == block.splitlines()[0].count("|")
+    assert source.startswith("Made by `make demo` on 2026-11-24: torch 2.")
 
 
 def test_a_block_is_filled_in_its_page_and_nowhere_else(tmp_path):
