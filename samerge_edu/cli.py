@@ -1,13 +1,15 @@
 """The command line: samerge-edu doctor | leaderboard | ablate | prefetch | merge | lab | notebooks | course.
 
-Commands import what they need when they run, so that `--help` and a mistyped option answer at once. A mistake of
-the caller ends with one line on stderr and exit code 2, before any work.
+Commands import what they need when they run, so that `--help` and a mistyped name answer at once. A mistake of
+the caller ends with one line on stderr and exit code 2, before any work. The first sentence of a command's docstring
+is its line in `--help`, which has room for 62 characters.
 """
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,15 +17,52 @@ from typing import Annotated
 
 import typer
 
+from . import __version__, names
+
 app = typer.Typer(
     help="Model merging to learn from: SA-Merging, LwPTV and their rivals on real CLIP experts.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-SuiteName = Annotated[str, typer.Option("--suite", help="Base, experts and tasks: pocket comes with the package.")]
+
+def complete(known: Callable[[], list[str]]) -> Callable[[str], list[str]]:
+    """What the shell offers after TAB: what is typed, whatever its case, completed to the known names."""
+    return lambda incomplete: [
+        incomplete + name[len(incomplete) :] for name in known() if name.lower().startswith(incomplete.lower())
+    ]
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """The same for the last name of a list with commas."""
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in complete(names.methods)(last)]
+
+
+SuiteName = Annotated[
+    str,
+    typer.Option(
+        "--suite",
+        help="Base, experts and tasks: pocket comes with the package.",
+        autocompletion=complete(names.suites),
+    ),
+]
+
+
+def print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"samerge-edu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Model merging to learn from: SA-Merging, LwPTV and their rivals on real CLIP experts."""
 
 
 @contextmanager
@@ -42,21 +81,29 @@ def one_line_errors() -> Iterator[None]:
 @app.command()
 def leaderboard(
     suite: SuiteName = "pocket",
-    methods: Annotated[str, typer.Option(help="Names, separated by commas; all of them if left out.")] = "",
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Names, separated by commas; all of them if left out.", autocompletion=complete_methods),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the whole record to this JSON file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Also draw ID against OOD accuracy into this PNG file.")] = None,
 ) -> None:
-    """Merge the experts by every method, at the published and at the validated scale, and print the table."""
+    """Merge by every method and print the table.
+
+    Each method is measured at its published scale and at the one chosen on validation images.
+    """
     with one_line_errors():
+        named = named_methods(methods)
+        suite = names.one_of("suite", suite, names.suites())
         from tqdm import tqdm
 
         from . import leaderboard as board
 
         board.check_writable([csv, json, png])
         loaded = loaded_suite(suite, device)
-        chosen = chosen_methods(methods, lora=bool(loaded.adapters))
+        chosen = chosen_methods(named, lora=bool(loaded.adapters))
     typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\n{board.heading()}")
 
     def each(record: dict, rows: list[dict]) -> None:
@@ -76,22 +123,30 @@ def leaderboard(
 
 @app.command()
 def ablate(
-    method: Annotated[str, typer.Argument(help="sa-merging, lwptv, or sa-lora (with --suite pocket-lora).")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="sa-merging, lwptv, or sa-lora (with --suite pocket-lora).", autocompletion=complete(names.studies)
+        ),
+    ],
     suite: SuiteName = "pocket",
     images: Annotated[int, typer.Option(help="Images a task, for choosing lam on validation and for the test.")] = 60,
     out: Annotated[Path, typer.Option(help="Folder for the table, the picture and every single merge.")] = Path(
         "demo/ablations"
     ),
 ) -> None:
-    """Take a method apart: every variant on several subsets of the experts, with its spread. Minutes."""
+    """Take a method apart: every variant, with its spread.
+
+    Each variant is measured on several subsets of the experts. This takes minutes.
+    """
     with one_line_errors():
+        method = names.one_of("method", method, names.studies())
+        suite = names.one_of("suite", suite, names.suites())
         from . import studies
         from .studies.ablation import table
 
-        if method not in studies.VARIANTS:
-            raise ValueError(f"unknown method '{method}'; there are: {', '.join(studies.VARIANTS)}")
         loaded = loaded_suite(suite)
-        rows = studies.study(loaded, method, n=images, progress=True)
+        rows = studies.study(loaded, method, n=images, progress=sys.stderr.isatty())
     reference = "Task Arithmetic" if method == "sa-merging" else "TA"
     gains = table(rows, reference)
     typer.echo(gains.round(2).to_string(index=False))
@@ -99,20 +154,28 @@ def ablate(
         studies.write(rows, gains, reference, out, method)
 
 
-def chosen_methods(names: str, lora: bool = False) -> dict:
-    """The rows that a comma-separated list names, in the table's order; case does not matter. `lora`: adapters' too."""
+def named_methods(listed: str | None) -> list[str]:
+    """The names in a list with commas, as the table spells them; none if there is no list: all methods are meant."""
+    if listed is None:
+        return []
+    if not (named := [name for name in listed.split(",") if name.strip()]):
+        raise ValueError(f"--methods: got '{listed}', expected names separated by commas")
+    return [names.one_of("method", name.strip(), names.methods()) for name in named]
+
+
+def chosen_methods(named: Sequence[str], lora: bool = False) -> dict:
+    """The rows that were named, in the table's order; all if none was. `lora`: the rows of adapters, too."""
     from .methods import LORA_METHODS, METHODS
 
     rows = METHODS | LORA_METHODS if lora else METHODS
-    wanted = {name.strip().lower() for name in names.split(",") if name.strip()}
-    known = {name.lower() for name in rows}
-    if unknown := sorted(wanted - known):
-        raise ValueError(f"unknown method '{unknown[0]}'; there are: {', '.join(rows)}")
-    return {name: method for name, method in rows.items() if not wanted or name.lower() in wanted}
+    if others := [name for name in named if name not in rows]:
+        raise ValueError(f"method: '{others[0]}' needs LoRA experts: take --suite pocket-lora")
+    return {name: method for name, method in rows.items() if not named or name in named}
 
 
 def loaded_suite(name: str, device: str = "cpu", tasks: str = ""):
-    """`load_suite`, after a look at the device and at whether the suite has tasks to choose from."""
+    """`load_suite`, after a look at the names, the device and at whether the suite has tasks to choose from."""
+    name = names.one_of("suite", name, names.suites())
     import torch
 
     from .suites import load_suite
@@ -135,15 +198,19 @@ Tasks = Annotated[
 
 @app.command()
 def prefetch(
-    suite: Annotated[str, typer.Option(help="Which experts: vit-b-32-lora is the smallest.")] = "vit-b-32-lora",
+    suite: Annotated[
+        str,
+        typer.Option(help="Which experts: vit-b-32-lora is the smallest.", autocompletion=complete(names.published)),
+    ] = "vit-b-32-lora",
     tasks: Tasks = "",
     images: Annotated[bool, typer.Option("--images", help="The tasks' test images, too.")] = False,
     to: Annotated[Path | None, typer.Option(help="Also copy all files there, for machines without a network.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print sizes and licences, fetch nothing.")] = False,
 ) -> None:
-    """Print what a suite's experts weigh, then download and check them; a second call only checks.
+    """Download published experts and check them.
 
-    Afterwards the suite works without a network here, and elsewhere with SAMERGE_ASSETS=DIR of `--to DIR`.
+    Prints first what they weigh; a second call only checks. Afterwards the suite works without a network here, and
+    elsewhere with SAMERGE_ASSETS=DIR of `--to DIR`.
     """
     with one_line_errors():
         from .suites.published.clip_vit import prefetch_suite
@@ -156,19 +223,22 @@ def prefetch(
 
 @app.command()
 def merge(
-    method: Annotated[str, typer.Option(help="One row of the leaderboard.")],
+    method: Annotated[str, typer.Option(help="One row of the leaderboard.", autocompletion=complete(names.methods))],
     out: Annotated[Path, typer.Option(help="The safetensors file to write, best in a folder of its own.")],
     suite: SuiteName = "pocket",
     tasks: Tasks = "",
     lam: Annotated[float | None, typer.Option(help="Scale of the merged update; the paper's if left out.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Merge a suite's experts into one file, tensor by tensor where the method allows.
+    """Merge a suite's experts into one file.
 
-    Prints how much memory that takes, and refuses what would not fit before any expert is read. The file holds the
-    recipe and the hashes of its inputs; that of a published suite is a whole CLIP, which open_clip loads.
+    It is done tensor by tensor where the method allows. Prints how much memory that takes, and refuses what would not
+    fit before any expert is read. The file holds the recipe and the hashes of its inputs; that of a published suite is
+    a whole CLIP, which open_clip loads.
     """
     with one_line_errors():
+        method = names.one_of("method", method, names.methods())
+        suite = names.one_of("suite", suite, names.suites())
         from tqdm import tqdm
 
         from .forecast import forecast
@@ -182,7 +252,7 @@ def merge(
         plan = forecast([loaded.theta_0, *loaded.experts.values()], row.per_tensor, loaded.device)
         typer.echo(f"{plan}\nthis command: {plan.streamed}")
         lam = row.lam if lam is None else lam
-        with tqdm(total=len(loaded.theta_0), leave=False, delay=1, unit="tensor") as bar:
+        with tqdm(total=len(loaded.theta_0), leave=False, delay=1, unit="tensor", disable=None) as bar:
             merge_suite(
                 loaded,
                 row.recipe(loaded),
@@ -196,10 +266,8 @@ def merge(
 
 
 def chosen_method(name: str) -> tuple:
-    """(name, row) of METHODS, one exactly; case does not matter."""
-    if len(found := chosen_methods(name)) != 1:
-        raise ValueError(f"--method: got '{name}', expected one of {', '.join(chosen_methods(''))}")
-    return next(iter(found.items()))
+    """(name, row) of METHODS."""
+    return name, chosen_methods([name])[name]
 
 
 # ---------------------------------------------------------------------------- doctor
@@ -207,15 +275,22 @@ def chosen_method(name: str) -> tuple:
 
 @app.command()
 def doctor(
-    suite: Annotated[str, typer.Option(help="Measure this suite's acceptance bands again, from its weights.")] = "",
+    suite: Annotated[
+        str,
+        typer.Option(
+            help="Measure this suite's acceptance bands again, from its weights.", autocompletion=complete(names.suites)
+        ),
+    ] = "",
 ) -> None:
-    """Versions, device, memory, the suite's acceptance bands, what is missing and the line that mends it.
+    """Look for what is missing, and say what mends it.
 
-    Exit code 1 if something is missing or a band is missed; targets, aimed at beside the bands, do not count.
+    Prints versions, device, memory and the suite's acceptance bands. Exit code 1 if something is missing or a band is
+    missed; targets, aimed at beside the bands, do not count.
     """
-    from . import doctor as checks
-
     with one_line_errors():
+        suite = names.one_of("suite", suite, names.suites()) if suite else ""
+        from . import doctor as checks
+
         loaded = loaded_suite(suite) if suite else None
     for name, value in checks.machine().items():
         typer.echo(f"{name:<16} {value}")
@@ -248,7 +323,7 @@ def notebook_folder() -> Path:
 
 @app.command()
 def notebooks(folder: Annotated[Path, typer.Argument(help="Where to; made if it does not exist.")]) -> None:
-    """Copy the course's notebooks out. A file that you changed is never overwritten."""
+    """Copy the notebooks of the course into a folder of yours. A file that you changed is never overwritten."""
     with one_line_errors():
         copy_notebooks(notebook_folder(), folder)
 
@@ -258,12 +333,12 @@ def copy_notebooks(source: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for notebook in sorted(source.glob("*.ipynb")):
         target, fresh = folder / notebook.name, folder / f"{notebook.stem}.new.ipynb"
-        if not target.exists():
+        if not os.path.lexists(target):  # a link to nothing is there, too: one would write through it
             shutil.copyfile(notebook, target)
             typer.echo(f"{target}: copied")
         elif same_bytes(notebook, target):
             typer.echo(f"{target}: already here")
-        elif not fresh.exists() or same_bytes(notebook, fresh):
+        elif not os.path.lexists(fresh) or same_bytes(notebook, fresh):
             shutil.copyfile(notebook, fresh)
             typer.echo(f"{target}: yours differs and is kept; the original is {fresh.name}")
         else:
@@ -271,8 +346,8 @@ def copy_notebooks(source: Path, folder: Path) -> None:
 
 
 def same_bytes(a: Path, b: Path) -> bool:
-    """Whether two files have the same content."""
-    return a.read_bytes() == b.read_bytes()
+    """Whether two files have the same content; a link to nothing has none."""
+    return b.exists() and a.read_bytes() == b.read_bytes()
 
 
 @app.command()
@@ -281,18 +356,28 @@ def lab(
         Path | None, typer.Argument(help="Your copy of the notebooks; made if it does not exist.")
     ] = None,
 ) -> None:
-    """Open the course in JupyterLab: a checkout's own notebooks, otherwise your copy in ./samerge-notebooks."""
+    """Open your copy of the notebooks in JupyterLab.
+
+    It is in ./samerge-notebooks unless you name a folder, and stays as it is if it is there already.
+    """
     with one_line_errors():
         if find_spec("jupyterlab") is None:
-            raise ValueError('JupyterLab is not installed: pip install "samerge-edu[lab]"')
-        source = notebook_folder()
-        in_checkout = (source.parent / "pyproject.toml").exists()
-        if folder is None and in_checkout:
-            folder = source
-        else:
-            folder = folder or Path("samerge-notebooks")
-            copy_notebooks(source, folder)
-    raise typer.Exit(subprocess.run([sys.executable, "-m", "jupyterlab", str(folder)]).returncode)
+            raise ValueError("JupyterLab is not installed: pip install jupyterlab")
+        source, folder = notebook_folder(), folder or Path("samerge-notebooks")
+        if folder.resolve() == source.resolve():
+            raise ValueError(f"{folder} holds the originals: name another folder, they are copied there")
+        copy_notebooks(source, folder)
+    raise typer.Exit(run_jupyterlab(folder))
+
+
+def run_jupyterlab(folder: Path) -> int:
+    """JupyterLab's exit code. Ctrl-C reaches both of us: JupyterLab asks what is meant, and here nothing is done."""
+    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", str(folder)])
+    while True:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 # ---------------------------------------------------------------------------- course
@@ -300,19 +385,22 @@ def lab(
 
 @app.command()
 def course(
-    audit: Annotated[bool, typer.Option("--audit", help="Check the exercises themselves and print the table.")] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Check the exercises: what happens without this option, too.")
+    ] = False,
 ) -> None:
-    """The exercises: is every reference accepted, and every typical mistake caught with its own hint?"""
-    if not audit:
-        raise typer.BadParameter("say what to do: --audit")
+    """Check the exercises themselves, and print the table.
+
+    Is every reference accepted, and every typical mistake caught with its own hint? Under a minute.
+    """
     from .course.audit import audit as run_audit
 
     raise typer.Exit(0 if run_audit() else 1)
 
 
 def main() -> None:
-    """`python -m samerge_edu.cli`."""
-    app()
+    """The program: `samerge-edu`, `python -m samerge_edu`, `python -m samerge_edu.cli`."""
+    app(prog_name="samerge-edu")
 
 
 if __name__ == "__main__":

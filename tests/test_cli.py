@@ -2,17 +2,23 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from tiny_suite import TinySuite
 from typer.testing import CliRunner
 
-from samerge_edu import cli, doctor, leaderboard, suites
+from samerge_edu import cli, doctor, leaderboard, names, studies, suites
 from samerge_edu.methods import LORA_METHODS, METHODS
+from samerge_edu.studies import VARIANTS
+from samerge_edu.suites.published.manifest import SUITES
 
+ROOT = Path(__file__).resolve().parents[1]
 ROWS = ", ".join(METHODS)
 
 
@@ -78,6 +84,16 @@ def test_a_leaderboard_that_is_stopped_keeps_what_is_finished(run, tmp_path, mon
     assert list(pd.read_csv(tmp_path / "rows.csv").method) == ["zero-shot", "experts (one a task)"] + ["Average"] * 2
 
 
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_study_draws_a_bar_for_somebody_who_watches(run, monkeypatch, watched):
+    seen = []
+    monkeypatch.setattr(studies, "study", lambda suite, method, n, progress: seen.append(progress) or 1 / 0)
+    if watched:
+        monkeypatch.setattr(cli, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
+    run("ablate", "lwptv")
+    assert seen == [watched]
+
+
 def test_leaderboard_runs_all_methods_without_being_told(run, monkeypatch):
     seen = []
     monkeypatch.setattr(leaderboard, "run", lambda suite, methods, progress, each: seen.append(methods) or SystemExit)
@@ -104,7 +120,12 @@ def test_a_lora_study_of_other_experts_ends_in_one_line(run, tmp_path):
     ("words", "reason"),
     [
         (["--suite", "purse"], "got 'purse', expected one of pocket"),
-        (["--methods", "Average,Magic"], f"unknown method 'magic'; there are: {ROWS}"),
+        (["--methods", "Average,Magic"], f"method: got 'Magic', expected one of {ROWS}"),
+        (["--methods", "TIES,Iso C"], "method: got 'Iso C', did you mean Iso-C"),
+        (["--methods", ","], "--methods: got ',', expected names separated by commas"),
+        (["--methods", ""], "--methods: got '', expected names separated by commas"),
+        (["--methods", "SA-LoRA"], "'SA-LoRA' needs LoRA experts: take --suite pocket-lora"),
+        (["--suite", "pockt"], "suite: got 'pockt', did you mean pocket"),
         (["--device", "abacus"], "unknown device 'abacus'; here there are: cpu"),
         (["--csv", "no/such/rows.csv"], "cannot write no/such/rows.csv: there is no folder no/such"),
         (["--json", "."], "cannot write .: it is a folder"),
@@ -222,6 +243,19 @@ def test_notebooks_into_a_file_is_refused(run, shipped, tmp_path):
     assert "File exists" in refused(run("notebooks", "file"))
 
 
+@pytest.mark.parametrize("taken", [["00_a.ipynb"], ["00_a.ipynb", "00_a.new.ipynb"]])
+def test_nothing_is_written_through_a_link_to_nothing(run, shipped, tmp_path, taken):
+    (tmp_path / "mine").mkdir()
+    for name in taken:
+        (tmp_path / "mine" / name).symlink_to(tmp_path / "treasure")
+    result = run("notebooks", "mine")
+    assert result.exit_code == 0
+    assert not (tmp_path / "treasure").exists()
+    assert "00_a.ipynb: yours differs and is kept" in result.stdout
+    assert (tmp_path / "mine" / "00_a.new.ipynb").exists() == (len(taken) == 1)
+    assert (tmp_path / "mine" / "01_b.ipynb").exists()
+
+
 def test_the_checkout_has_its_notebooks_beside_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "samerge_edu" / "cli.py"))
     with pytest.raises(ValueError, match="no notebooks"):
@@ -240,24 +274,23 @@ def launched(monkeypatch):
     """The folders that JupyterLab was started on."""
     folders = []
 
-    def start(command):
-        folders.append(command[-1])
-        return subprocess.CompletedProcess(command, 3)
+    class Server:
+        def __init__(self, command):
+            folders.append(command[-1])
 
-    monkeypatch.setattr(cli.subprocess, "run", start)
+        def wait(self):
+            return 3
+
+    monkeypatch.setattr(cli.subprocess, "Popen", Server)
     monkeypatch.setattr(cli, "find_spec", lambda name: object())
     return folders
 
 
-def test_lab_opens_a_checkouts_own_notebooks(run, shipped, launched):
-    (shipped.parent / "pyproject.toml").touch()
-    result = run("lab")
-    assert launched == [str(shipped)]
-    assert result.exit_code == 3, "JupyterLab's exit code is handed on"
-
-
-def test_lab_of_an_installed_package_opens_a_copy(run, shipped, launched, tmp_path):
-    run("lab")
+@pytest.mark.parametrize("in_a_checkout", [True, False])
+def test_lab_opens_a_copy(run, shipped, launched, tmp_path, in_a_checkout):
+    if in_a_checkout:
+        (shipped.parent / "pyproject.toml").touch()
+    assert run("lab").exit_code == 3, "JupyterLab's exit code is handed on"
     assert launched == ["samerge-notebooks"]
     assert contents(tmp_path / "samerge-notebooks") == ORIGINALS
     run("lab", "elsewhere")
@@ -265,29 +298,139 @@ def test_lab_of_an_installed_package_opens_a_copy(run, shipped, launched, tmp_pa
     assert contents(tmp_path / "elsewhere") == ORIGINALS
 
 
+def test_lab_never_opens_the_originals(run, shipped, launched):
+    assert "holds the originals: name another folder" in refused(run("lab", "deep/../shipped"))
+    assert launched == []
+
+
+def test_git_does_not_see_the_copy():
+    """`make lab` makes it at the top of the checkout."""
+    assert "samerge-notebooks/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
 def test_lab_without_jupyterlab_says_how_to_get_it(run, shipped, monkeypatch):
     monkeypatch.setattr(cli, "find_spec", lambda name: None)
-    assert 'pip install "samerge-edu[lab]"' in refused(run("lab"))
+    assert "pip install jupyterlab" in refused(run("lab"))
+
+
+ASKS_BEFORE_IT_STOPS = """
+import signal, sys, time
+asked = []
+def ask(*_):
+    print("Shut down this server?" if not asked else "Shutting down.", flush=True)
+    if asked:
+        sys.exit(7)
+    asked.append(True)
+signal.signal(signal.SIGINT, ask)
+print("running", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends the signal that a terminal's Ctrl-C sends on Unix")
+def test_one_ctrl_c_lets_jupyterlab_ask_and_the_second_ends_both(tmp_path):
+    """A terminal sends Ctrl-C to the command and to the server that it started: to the whole group."""
+    (tmp_path / "jupyterlab.py").write_text(ASKS_BEFORE_IT_STOPS, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-m", "samerge_edu", "lab", str(tmp_path / "mine")]
+    lab = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        for line in lab.stdout:
+            if line == "running\n":
+                break
+        os.killpg(lab.pid, signal.SIGINT)
+        assert lab.stdout.readline() == "Shut down this server?\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            lab.wait(timeout=1)  # the default of `subprocess.run` is to kill the server a quarter of a second later
+        os.killpg(lab.pid, signal.SIGINT)
+        assert lab.stdout.readline() == "Shutting down.\n"
+        assert lab.wait(timeout=10) == 7
+    finally:
+        if lab.poll() is None:
+            os.killpg(lab.pid, signal.SIGKILL)
+        lab.wait()
+        lab.stdout.close()
 
 
 # ---------------------------------------------------------------------------- the program itself
 
 
-def test_help_lists_the_commands_and_loads_no_torch():
+COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
+
+
+def test_help_lists_every_command_and_cuts_no_summary():
+    shown = CliRunner().invoke(cli.app, ["--help"], env={"COLUMNS": "80"}).output
+    assert {"leaderboard", "doctor", "prefetch", "merge", "notebooks", "lab", "course"} <= set(COMMANDS)
+    summaries = dict(line.split(maxsplit=1) for line in shown.partition("Commands:\n")[2].strip().splitlines())
+    assert list(summaries) == COMMANDS
+    assert [name for name, summary in summaries.items() if not summary.endswith(".") or summary.endswith("..")] == []
+
+
+@pytest.mark.parametrize("entry", [["-m", "samerge_edu"], ["-m", "samerge_edu.cli"]], ids=" ".join)
+def test_the_program_runs_as_a_module_and_says_its_version(entry):
+    done = subprocess.run([sys.executable, *entry, "--version"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == f"samerge-edu {cli.__version__}\n"
+    used = subprocess.run([sys.executable, *entry, "--help"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert used.stdout.startswith("Usage: samerge-edu ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["leaderboard", "--methods", "teis"],
+        ["leaderboard", "--suite", "pockt"],
+        ["ablate", "lwptw"],
+        ["merge", "--method", "teis", "--out", "x"],
+        ["merge", "--method", "ties", "--suite", "pockt", "--out", "x"],
+        ["doctor", "--suite", "pockt"],
+    ],
+    ids=" ".join,
+)
+def test_help_and_a_mistyped_name_load_nothing_heavy(words):
     code = (
         "import sys; from typer.testing import CliRunner; from samerge_edu.cli import app;"
-        "print(CliRunner().invoke(app, ['--help']).output); print('torch' in sys.modules)"
+        f"result = CliRunner().invoke(app, {words}); print(result.exit_code, result.output);"
+        "print([m for m in ('torch', 'numpy', 'pandas', 'matplotlib') if m in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for command in ("leaderboard", "doctor", "prefetch", "merge", "notebooks", "lab", "course"):
-        assert command in out
-    assert out.strip().endswith("False")
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert out.startswith("0 Usage" if words == ["--help"] else "2 samerge-edu: ")
+    assert ("did you mean" in out) == (words != ["--help"])
+    assert out.strip().endswith("[]")
 
 
-def test_course_wants_to_be_told_what_to_do(run):
-    result = run("course")
-    assert result.exit_code == 2
-    assert "--audit" in result.stderr
+def test_names_are_those_of_the_tables():
+    assert names.methods() == [*METHODS, *LORA_METHODS]
+    assert names.suites() == suites.suite_names()
+    assert names.published() == list(SUITES)
+    assert names.studies() == list(VARIANTS)
+    with pytest.raises(LookupError, match=r"methods.py has no table MODELS"):
+        names.keys("methods.py", "MODELS")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("merge --method sa-l", ["sa-loRA"]),
+        ("leaderboard --methods TIES,TSV", ["TIES,TSV-M"]),
+        ("leaderboard --suite pocket-l", ["pocket-lora", "pocket-lora-4"]),
+        ("prefetch --suite vit-l", ["vit-l-14", "vit-l-14-lora"]),
+        ("ablate lw", ["lwptv"]),
+        ("noteb", ["notebooks"]),
+    ],
+)
+def test_the_shell_completes_names(typed, offered):
+    words = f"samerge-edu {typed}"
+    asked = {"_SAMERGE_EDU_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-m", "samerge_edu"], capture_output=True, text=True, env=os.environ | asked, cwd=ROOT
+    )
+    assert done.stdout.splitlines() == offered, done.stderr
+
+
+def test_course_without_an_option_runs_the_audit(run, monkeypatch):
+    monkeypatch.setattr("samerge_edu.course.audit.audit", lambda: print("the table") or True)
+    assert run("course").stdout == "the table\n"
 
 
 @pytest.mark.parametrize("sound", [True, False])

@@ -9,11 +9,11 @@ import samerge_edu
 
 PACKAGE = Path(samerge_edu.__path__[0])
 FLOORS = [
-    {"params", "files", "parallel", "masks", "matrices", "saliency", "lora", "forecast"},  # arithmetic
+    {"params", "files", "parallel", "masks", "matrices", "saliency", "lora", "forecast", "names"},  # arithmetic
     {"transforms", "merges"},  # methods
     {"suites"},
     {"methods", "evaluate", "streaming", "leaderboard", "plots"},  # evaluation
-    {"studies", "course", "doctor", "cli"},
+    {"studies", "course", "doctor", "cli", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
