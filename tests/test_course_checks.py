@@ -6,6 +6,7 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -69,7 +70,7 @@ def without_bound(theta_0, tau, lam=1.0):
 @both_paths
 def test_pass(can_fork, capsys):
     se.check("01.2", right)
-    assert capsys.readouterr().out == "01.2  PASS  5/5 public checks\n"
+    assert capsys.readouterr().out == "✓ 01.2  PASS  5/5 public checks\n"
 
 
 @both_paths
@@ -82,7 +83,7 @@ def test_todo(can_fork, capsys):
 def test_not_yet_shows_law_case_expected_got_and_the_hint_of_this_mistake(can_fork, capsys):
     se.check("01.2", without_base)
     assert capsys.readouterr().out.splitlines() == [
-        "01.2  NOT YET  1/5 public checks",
+        "✗ 01.2  NOT YET  1/5 public checks",
         "  law       lam = 1 is the default",
         "  case      add({'w': [1, 2, -1]}, {'w': [0.5, -1, 4]})",
         "  expected  {'w': [1.5, 1, 3]}",
@@ -104,6 +105,62 @@ def test_error_shows_type_message_and_line(can_fork, capsys):
 
 
 @both_paths
+def test_what_torch_has_not_implemented_is_an_error_and_not_to_do(can_fork, capsys):
+    def of_a_kind_that_torch_cannot_add(theta_0, tau, lam=1.0):
+        return {k: torch.empty(2, device="meta").tolist() for k in theta_0}
+
+    def asks_torch(theta_0, tau, lam=1.0):
+        return torch.nn.Module()(theta_0)
+
+    for function, line in (
+        (of_a_kind_that_torch_cannot_add, "line 2"),
+        (asks_torch, "return torch.nn.Module()(theta_0)"),
+    ):
+        se.check("01.2", function)
+        out = capsys.readouterr().out
+        assert out.startswith("! 01.2  ERROR  NotImplementedError: "), out
+        assert line in out
+
+
+@both_paths
+def test_a_question_to_the_keyboard_is_an_error(can_fork, monkeypatch, capsys):
+    def asks(theta_0, tau, lam=1.0):
+        return {k: float(input("lam?")) * tau[k] for k in tau}
+
+    ask = input
+    se.check("01.2", asks)
+    out = capsys.readouterr().out
+    assert "01.2  ERROR  EOFError: input() waits for a keyboard, and a check has none: use the arguments" in out
+    assert input is ask
+
+
+@both_paths
+def test_a_huge_answer_is_told_in_short(can_fork, capsys):
+    def sesquipedalian(theta_0, tau, lam=1.0):
+        return "x" * 5_000_000
+
+    def endless(theta_0, tau, lam=1.0):
+        return [[0] * 3] * 10_000
+
+    def lists_of_names(theta_0, tau, lam=1.0):
+        return dict.fromkeys(range(10_000), 1)
+
+    def shouts(theta_0, tau, lam=1.0):
+        raise ValueError("y" * 5_000_000)
+
+    for function, told in (
+        (sesquipedalian, "x... (5000000 characters)"),
+        (endless, "[0, 0, 0], ... (10000 items)]"),
+        (lists_of_names, "... (10000 items)}"),
+        (shouts, "y... (5000000 characters)"),
+    ):
+        se.check("01.2", function)
+        out = capsys.readouterr().out
+        assert told in out
+        assert len(out) < 2000
+
+
+@both_paths
 def test_what_the_learner_prints_is_passed_on_but_not_without_end(can_fork, capsys):
     def chatty(theta_0, tau, lam=1.0):
         print("lam is", lam)
@@ -111,7 +168,7 @@ def test_what_the_learner_prints_is_passed_on_but_not_without_end(can_fork, caps
 
     se.check("01.2", chatty)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == ["01.2  PASS  5/5 public checks", "  printed   lam is 0.0", "  printed   lam is 1.0"]
+    assert lines[:3] == ["✓ 01.2  PASS  5/5 public checks", "  printed   lam is 0.0", "  printed   lam is 1.0"]
     assert len(lines) <= 6
 
 
@@ -220,7 +277,7 @@ def test_an_endless_loop_is_stopped_and_the_law_is_named(can_fork, soon, loop, c
     se.check("01.2", loop)
     assert time.monotonic() - start < 5
     assert capsys.readouterr().out.splitlines() == [
-        "01.2  ERROR  stopped after 0.5 s: does a loop never end?",
+        "! 01.2  ERROR  stopped after 0.5 s: does a loop never end?",
         "  law       lam = 0 gives the base",
     ]
 
@@ -229,7 +286,7 @@ def test_an_endless_loop_is_stopped_and_the_law_is_named(can_fork, soon, loop, c
 def test_allocation_without_bound_is_stopped(can_fork, monkeypatch, capsys):
     monkeypatch.setattr(bank.exercise("01.2"), "seconds", 60.0)  # on a busy machine 2048 MB take their time
     se.check("01.2", without_bound)
-    assert capsys.readouterr().out.startswith("01.2  ERROR  stopped: it asked for more than 2048 MB\n")
+    assert capsys.readouterr().out.startswith("! 01.2  ERROR  stopped: it asked for more than 2048 MB\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="fork is Linux only")
@@ -279,7 +336,7 @@ def test_autograd_that_torch_refuses_in_a_child_is_done_in_the_thread(capsys):
         return right(theta_0, tau, lam)
 
     se.check("01.2", needs_autograd)
-    assert capsys.readouterr().out == "01.2  PASS  5/5 public checks\n"
+    assert capsys.readouterr().out == "✓ 01.2  PASS  5/5 public checks\n"
 
 
 @both_paths
@@ -291,6 +348,36 @@ def test_a_check_leaves_the_notebooks_random_numbers_alone(can_fork):
         seed(7)
     se.check("00.1", bank.exercise("00.1").reference)
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fork is Linux only")
+@pytest.mark.parametrize("way", ["answers", "never comes back", "crashes"])
+def test_no_grandchild_is_left_behind_nor_waited_for(soon, way, tmp_path):
+    seen = tmp_path / "pid"
+
+    def starts_programs(theta_0, tau, lam=1.0):
+        if not seen.exists():
+            seen.write_text("started", encoding="utf-8")
+            if (grandchild := os.fork()) == 0:  # it holds what the child holds, the way back to us too
+                time.sleep(60)
+                os._exit(0)
+            seen.write_text(str(grandchild), encoding="utf-8")
+            if way == "crashes":
+                os._exit(3)
+        while way == "never comes back":
+            pass
+        return right(theta_0, tau, lam)
+
+    start = time.monotonic()
+    verdict = verdicts.verdict_on("01.2", starts_programs)
+    assert time.monotonic() - start < 5
+    assert verdict["verdict"] == ("PASS" if way == "answers" else "ERROR")
+    grandchild = int(seen.read_text(encoding="utf-8"))
+    for _ in range(100):
+        if not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"{way}: the program that the check started is alive")
 
 
 def test_no_child_is_left_behind(soon):
@@ -342,4 +429,8 @@ def test_named_tuples_such_as_lora_layers_are_copied_compared_counted_and_told_b
 def test_cases_are_told_in_plain_letters():
     assert text_of({"w": torch.tensor([[1.0, -0.5]])}) == "{'w': [[1, -0.5]]}"
     assert text_of(torch.zeros(3, 7)) == "tensor(3, 7) that starts [0, 0, 0]"
+    assert text_of(list(range(21))).endswith("18, 19, ... (21 items)]")
+    assert text_of(tuple(range(20))).endswith("18, 19)")
+    assert text_of("z" * 400) == "z" * 400
+    assert text_of("z" * 401) == "z" * 400 + "... (401 characters)"
     assert text_of((1 / 3, True, torch.Generator(), right)) == "(0.3333, True, generator, right)"

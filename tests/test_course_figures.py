@@ -1,12 +1,15 @@
 """figure and explore: a picture, its sentence, and sliders that redraw it."""
 
+import base64
 import io
+from html.parser import HTMLParser
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 import samerge_edu as se
 from samerge_edu.course import figures
@@ -38,71 +41,119 @@ def says(lam, bold=False):
     return f"The slope\nis {lam:.2f}."
 
 
-def size(png: bytes) -> tuple[int, int]:
-    """(width, height) from the header of a PNG file."""
-    assert png[:8] == b"\x89PNG\r\n\x1a\n"
-    return int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
+class Seen(HTMLParser):
+    """What a page shows: pictures with their alternative text, and the words that a screen reader passes over."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.pictures: list[tuple[str, PIL.Image.Image]] = []
+        self.hidden: list[str] = []
+        self.inside_hidden = False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.inside_hidden = attributes.get("aria-hidden") == "true"
+        if tag == "img":
+            kind, _, data = attributes["src"].partition(",")
+            assert kind == "data:image/png;base64"
+            self.pictures.append((attributes["alt"], PIL.Image.open(io.BytesIO(base64.b64decode(data)))))
+
+    def handle_data(self, data):
+        assert self.inside_hidden or not data.strip(), "said twice to a screen reader"
+        if data.strip():
+            self.hidden.append(data)
 
 
-def test_figure_shows_a_png_with_alternative_text_and_prints_it(shown, capsys):
+def test_figure_shows_a_png_with_its_sentence_as_alternative_text_and_below(shown, capsys):
+    se.figure(draw(1.0), 'The "slope"\nis 1 < 2.')
+    [output] = shown
+    seen = Seen(output._repr_html_())
+    [(alt, picture)] = seen.pictures
+    assert (alt, seen.hidden) == ('The "slope" is 1 < 2.', ['The "slope" is 1 < 2.'])
+    assert picture.size == (300, 200)
+    assert repr(output) == 'Figure: The "slope" is 1 < 2.'
+    assert capsys.readouterr().out == ""
+    assert plt.get_fignums() == []
+
+
+def test_in_a_notebook_a_figure_is_html_and_its_words(monkeypatch):
+    shell = InteractiveShell.instance()
+    published = []
+    monkeypatch.setattr(shell.display_pub, "publish", lambda data, metadata=None, **kwargs: published.append(data))
     se.figure(draw(1.0), "The slope is 1.")
-    [image] = shown
-    assert size(image.data)[0] > 100
-    assert image.metadata["alt"] == "The slope is 1."
-    assert capsys.readouterr().out == "Figure: The slope is 1.\n"
-    assert plt.get_fignums() == []
+    InteractiveShell.clear_instance()
+    [data] = published
+    assert data.keys() == {"text/plain", "text/html"}
+    assert data["text/plain"] == "Figure: The slope is 1."
 
 
-def test_explore_first_shows_all_presets_in_one_picture(shown, capsys):
+@pytest.mark.parametrize(
+    ("title", "left"), [("The slope\nis 1.", ""), ("The slope", ""), ("A map", "A map"), ("", "")], ids=str
+)
+def test_a_title_that_repeats_the_sentence_is_left_out(shown, title, left):
+    fig = draw(1.0)
+    if title:
+        fig.suptitle(title)
+    se.figure(fig, "The slope is 1.")
+    assert fig.get_suptitle() == left
+
+
+def test_explore_first_shows_all_presets_each_with_its_sentence(shown, capsys):
     se.explore(draw, presets=[{"lam": 0.0}, {"lam": 0.5}, {"lam": 1.0}], says=says, lam=(0.0, 1.0, 0.1))
-    [image] = shown  # no notebook here, so no sliders
-    one = figures._pixels(draw(lam=0.0)).shape
-    assert size(image.data) == (2 * one[1], 2 * one[0])  # two in a row
-    assert capsys.readouterr().out == "".join(f"Figure: The slope is {v}.\n" for v in ("0.00", "0.50", "1.00"))
+    [output] = shown  # no notebook here, so no sliders
+    sentences = [f"The slope is {v}." for v in ("0.00", "0.50", "1.00")]
+    assert [alt for alt, _ in Seen(output._repr_html_()).pictures] == sentences
+    assert len({picture.tobytes() for _, picture in Seen(output._repr_html_()).pictures}) == 3
+    assert repr(output).splitlines() == [f"Figure: {sentence}" for sentence in sentences]
     assert plt.get_fignums() == []
 
 
-def test_draw_may_return_its_own_sentence(shown, capsys):
+def test_draw_may_return_its_own_sentence(shown):
     se.explore(lambda lam: (draw(lam), f"Slope {lam}."), presets=[{"lam": 0.25}], lam=(0.0, 1.0, 0.1))
-    assert capsys.readouterr().out == "Figure: Slope 0.25.\n"
+    assert repr(shown[0]) == "Figure: Slope 0.25."
 
 
-def test_a_live_notebook_gets_sliders_that_change_picture_and_sentence(shown, live, capsys):
+def test_a_live_notebook_gets_sliders_that_change_picture_and_sentence(shown, live):
     se.explore(draw, presets=[{"lam": 0.2, "bold": False}], says=says, lam=(0.0, 1.0, 0.1), bold=False)
     box = shown[1]
-    slider, check, picture, reading = box.children
+    slider, check, picture = box.children
     assert (type(slider), type(check)) == (ipywidgets.FloatSlider, ipywidgets.Checkbox)
     assert slider.continuous_update is False
-    before = picture.value
-    assert size(before) > (100, 100)
-    assert "0.20" in reading.value
+
+    def now():
+        [(alt, png)] = Seen(picture.value).pictures
+        return alt, png.tobytes()
+
+    at_first = now()
+    assert at_first[0] == "The slope is 0.20."
     slider.value = 0.9
-    changed = picture.value
-    assert changed != before
-    assert "0.90" in reading.value
+    changed = now()
+    assert changed[0] == "The slope is 0.90."
+    assert changed[1] != at_first[1]
     check.value = True
-    assert picture.value != changed
+    assert now()[1] != changed[1]
     assert plt.get_fignums() == []
 
 
-def test_static_leaves_the_sliders_out(shown, live, monkeypatch, capsys):
+def test_static_leaves_the_sliders_out(shown, live, monkeypatch):
     monkeypatch.setenv("SAMERGE_STATIC", "1")
     se.explore(draw, presets=[{"lam": 0.2}], says=says, lam=(0.0, 1.0, 0.1))
     assert len(shown) == 1
 
 
-def test_an_error_while_a_slider_moves_is_shown_and_the_next_move_works(shown, live, capsys):
+def test_an_error_while_a_slider_moves_is_shown_and_the_next_move_works(shown, live):
     def fragile(n):
         return draw(1.0 / n)
 
     se.explore(fragile, presets=[{"n": 2}], says=lambda n: f"<{n}>", n=(0, 3, 1))
-    slider, _, reading = shown[1].children
+    slider, picture = shown[1].children
     assert type(slider) is ipywidgets.IntSlider
-    assert reading.value == "&lt;2&gt;"
+    assert 'alt="&lt;2&gt;"' in picture.value
     slider.value = 0
-    assert "ZeroDivisionError" in reading.value
+    assert picture.value.startswith("This setting cannot be drawn. ZeroDivisionError")
     slider.value = 1
-    assert reading.value == "&lt;1&gt;"
+    assert 'alt="&lt;1&gt;"' in picture.value
 
 
 def test_a_list_becomes_a_dropdown(live):
@@ -117,27 +168,20 @@ def test_presets_must_name_every_slider():
         se.explore(draw, presets=[], says=says, lam=(0.0, 1.0, 0.1))
 
 
-def test_wide_pictures_are_stacked():
-    wide = np.zeros((2, figures.NOTEBOOK_WIDTH // 2 + 1, 4), dtype=np.uint8)
-    assert figures._side_by_side([wide, wide]).shape == (4, wide.shape[1], 4)
-    assert figures._side_by_side([wide[:, :-1], wide[:, :-1]]).shape == (2, 2 * (wide.shape[1] - 1), 4)
-
-
-def test_pictures_of_different_sizes_are_laid_on_white():
-    red = np.zeros((2, 3, 4), dtype=np.uint8)
-    sheet = figures._side_by_side([red, np.zeros((4, 1, 4), dtype=np.uint8), red])
-    assert sheet.shape == (6, 4, 4)
-    assert sheet[3, 0].tolist() == [255] * 4
-    assert sheet[:2, :3].max() == 0
-    assert sheet[4:, :3].max() == 0
-
-
 def test_a_picture_too_large_for_a_notebook_is_stored_in_256_colours():
-    noise = np.random.default_rng(0).integers(0, 256, (250, 300, 4), dtype=np.uint8)
-    noise[..., 3] = 255
-    few, many = (PIL.Image.open(io.BytesIO(figures._png(picture))) for picture in (noise[:100, :100], noise))
+    noise = np.random.default_rng(0).integers(0, 256, (250, 300, 3), dtype=np.uint8)
+
+    def picture(large):
+        fig = plt.figure(figsize=(3, 2.5), dpi=100)
+        fig.figimage(noise)
+        return PIL.Image.open(io.BytesIO(figures.drawn(fig, "Noise.", large).png))
+
+    few, many = picture(10**6), picture(10**5)
     assert (few.mode, many.mode) == ("RGBA", "P")
-    assert few.size == (100, 100)
-    assert many.size == (300, 250)
-    error = np.abs(np.asarray(many.convert("RGB"), dtype=int) - noise[..., :3])
+    assert few.size == many.size == (300, 250)
+    error = np.abs(np.asarray(many.convert("RGB"), dtype=int) - np.asarray(few.convert("RGB"), dtype=int))
     assert error.mean() < 25  # of 255; a random palette is off by 85
+
+
+def test_the_file_does_not_name_the_version_that_made_it():
+    assert b"Software" not in figures.drawn(draw(1.0), "A line.").png

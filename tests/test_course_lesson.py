@@ -106,12 +106,23 @@ def test_a_lesson_needs_a_title(tmp_path):
 
 
 SLEEP = ("import time; time.sleep(1.1)", "")
-VALUE = 'print("norm = 4.72 (expected 4.60 to 4.80: inside)")'
+VALUE, PERCENT = "print('norm = 4.72 ✓')", "print('base = 48.1 % ✓')"
+PICTURE = (
+    "from samerge_edu.course.figures import Picture, Shown\n"
+    "display(Shown([Picture(b'', 1, 'at 0.30, best'), Picture(b'', 1, 'b')]))"
+)
 CASES = {  # name -> cells (source, stored output), does nbval accept them?
     "same": ([SLEEP, ("print('a')", "a\n")], True),
     "another_word": ([SLEEP, ("print('a')", "b\n")], False),
-    "another_digit_inside_its_band": ([SLEEP, (VALUE, "norm = 4.71 (expected 4.60 to 4.80: inside)\n")], True),
-    "outside": ([SLEEP, (VALUE, "norm = 4.91 (expected 4.60 to 4.80: OUTSIDE)\n")], False),
+    "another_digit_inside_its_band": ([SLEEP, (VALUE, "norm = 4.71 ✓\n")], True),
+    "another_percentage_inside_its_band": ([SLEEP, (PERCENT, "base = 48.0 % ✓\n")], True),
+    "another_unit": ([SLEEP, (PERCENT, "base = 48.0 points ✓\n")], True),
+    "another_quantity": ([SLEEP, (PERCENT, "merge = 48.0 % ✓\n")], False),
+    "outside": ([SLEEP, (VALUE, "norm = 4.91 ✗\n  OUTSIDE 4.60 to 4.80\n")], False),
+    "no_band": ([SLEEP, (VALUE, "norm = 4.72 (no band recorded for x)\n")], False),
+    "an_exact_number": ([SLEEP, ("print('a = 1.5 b')", "a = 1.6 b\n")], False),
+    "words_of_a_picture": ([SLEEP, (PICTURE, "Figure: at 0.35, worst\nFigure: b")], False),
+    "digits_of_a_picture": ([SLEEP, (PICTURE, "Figure: at 0.35, best\nFigure: b")], True),
     "digits_of_a_figure": ([SLEEP, ("print('Figure: best at 0.30')", "Figure: best at 0.35\n")], True),
     "words_of_a_figure": ([SLEEP, ("print('Figure: best at 0.30')", "Figure: worst at 0.30\n")], False),
     "number_elsewhere": ([SLEEP, ("print('best at 0.30')", "best at 0.35\n")], False),
@@ -144,6 +155,8 @@ def small(*cells: tuple[str, str]) -> nbformat.NotebookNode:
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     for count, (source, text) in enumerate(cells, start=1):
         outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)] if text else []
+        if source == PICTURE:
+            outputs = [nbformat.v4.new_output("display_data", data={"text/plain": text, "text/html": "<img alt='x'>"})]
         notebook.cells.append(nbformat.v4.new_code_cell(source, execution_count=count, outputs=outputs))
     return notebook
 

@@ -19,7 +19,8 @@ def test_a_quiz_prints_its_question_and_every_option(capsys):
 def test_each_option_gets_its_own_feedback_and_only_one_is_right(letter, capsys):
     se.answer("01.q2", letter)
     text = " ".join(capsys.readouterr().out.split())
-    assert text == f"01.q2 {'RIGHT' if letter == 'b' else 'NOT YET'} {bank.quiz('01.q2').options[letter].feedback}"
+    sign, verdict = ("✓", "RIGHT") if letter == "b" else ("✗", "NOT YET")
+    assert text == f"{sign} 01.q2 {verdict} {bank.quiz('01.q2').options[letter].feedback}"
 
 
 def test_an_answer_may_be_written_in_capitals_and_with_blanks(capsys):

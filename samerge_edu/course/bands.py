@@ -1,4 +1,4 @@
-"""show: a number beside the band in which it was seen before, so that another machine's last digit is no surprise.
+"""show: a number with a tick if it lies where it was seen before, so that another machine's last digit is no surprise.
 
 bands.json keeps, for each suite and name, the values that were recorded and where. The band reaches from the
 lowest to the highest of them, widened by `slack` on both sides.
@@ -16,13 +16,24 @@ USUALLY = "an earlier cell was changed or run out of order, or another suite or 
 
 
 def show(
-    name: str, value: float, what: str, unit: str = "%", digits: int = 1, slack: float = 1.0, outlier: str = USUALLY
-):
-    """Print `what = value unit` and whether it lies in the band recorded under `name`, such as "01.zero_shot".
+    name: str,
+    value: float,
+    what: str,
+    unit: str = "%",
+    digits: int = 1,
+    slack: float = 1.0,
+    outlier: str = USUALLY,
+    band: bool = False,
+) -> None:
+    """Print `what = value unit`, with a tick if it lies in the band recorded under `name`, such as "01.zero_shot".
 
-    `digits` is how many decimals the lesson needs; `slack` widens the band on both sides, in the unit of the
-    value: large enough for another CPU or GPU, small enough that a real change shows. `outlier` says what a
-    value outside usually means. With SAMERGE_RECORD=1 (build_notebooks.py --record) the value is recorded.
+    Outside, a second line shows the band and says with `outlier` what that usually means; `band=True` shows the band
+    in any case. `digits` is how many decimals the lesson needs; `slack` widens the band on both sides, in the unit of
+    the value: large enough for another CPU or GPU, small enough that a real change shows. With SAMERGE_RECORD=1
+    (build_notebooks.py --record) the value is recorded.
+
+    The tick is what nbval compares (notebooks/sanitize.cfg): the digits before it may differ from machine to machine,
+    a missing tick or a second line may not.
     """
     value = float(value)
     key = f"{_suite()}/{name}"
@@ -34,8 +45,9 @@ def show(
         return
     low, high = min(recorded) - slack, max(recorded) + slack
     inside = low <= value <= high  # NaN is not
-    band = f"expected {low:.{digits}f} to {high:.{digits}f}"
-    print(f"{what} = {amount} ({band}: {'inside' if inside else 'OUTSIDE'})")
+    print(f"{what} = {amount} {'✓' if inside else '✗'}")
+    if not inside or band:
+        print(f"  {'inside' if inside else 'OUTSIDE'} {low:.{digits}f} to {high:.{digits}f}, where it was seen before")
     if not inside:
         print(f"  outside usually means: {outlier}")
 

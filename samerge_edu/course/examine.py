@@ -7,11 +7,13 @@ with the learner on most other cases, is the likely mistake, and its hint is giv
 
 import contextlib
 import copy
+import dis
 import functools
+import itertools
 import linecache
 import random
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,8 @@ from .exercise import Exercise
 from .limits import OUT_OF_MEMORY, CannotFork
 
 RTOL, ATOL = 1e-4, 1e-6
+LONGEST = 400  # characters of one value, message or line that are told
+MOST = 20  # items of a list or dictionary that are told
 UNCHANGED = "your function leaves its inputs as they were"
 
 
@@ -35,7 +39,7 @@ class Trial:
     expected: Any = None
     error: str = ""  # type and message, when the function itself raised
     where: str = ""  # the line that raised
-    todo: bool = False  # it raised NotImplementedError
+    todo: bool = False  # it came to a `raise NotImplementedError`
 
     @property
     def kept(self) -> bool:
@@ -226,13 +230,23 @@ def note_error(trial: Trial, error: BaseException, function: Callable) -> None:
     if "fork-based multiprocessing" in text:
         raise CannotFork from error
     out_of_memory = isinstance(error, MemoryError) or "allocate memory" in text
-    trial.todo = isinstance(error, NotImplementedError)
-    trial.error = f"{type(error).__name__}: {text}" if not out_of_memory else OUT_OF_MEMORY
+    trial.todo = isinstance(error, NotImplementedError) and raised_by(error, function)
+    trial.error = f"{type(error).__name__}: {shortened(text)}" if not out_of_memory else OUT_OF_MEMORY
     code = getattr(function, "__code__", None)
     for frame in traceback.extract_tb(error.__traceback__):
         if code is not None and frame.filename == code.co_filename:
             line = frame.line or linecache.getline(frame.filename, frame.lineno).strip()
-            trial.where = f"line {frame.lineno - code.co_firstlineno + 1}:  {line}"
+            trial.where = f"line {frame.lineno - code.co_firstlineno + 1}:  {shortened(line)}"
+
+
+def raised_by(error: BaseException, function: Callable) -> bool:
+    """Is it a `raise` in the learner's own code? torch raises NotImplementedError, too, and so does `input()`."""
+    last = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    code = last.tb_frame.f_code
+    written_here = code.co_filename == getattr(getattr(function, "__code__", None), "co_filename", None)
+    return written_here and code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 # ---------------------------------------------------------------------------- telling
@@ -248,7 +262,17 @@ def inputs(call: tuple[tuple, dict]) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Short and in plain letters: small tensors as nested lists, large ones as shape and first entries."""
+    """In plain letters and never long: small tensors as nested lists, large ones as shape and first entries."""
+    return shortened(written(value))
+
+
+def shortened(text: str) -> str:
+    """The beginning of a long text, and how long it is."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
+
+
+def written(value: Any) -> str:
+    """`text_of`, which cuts what is too long here."""
     if isinstance(value, torch.Tensor):
         if value.numel() <= 12:
             return text_of(value.tolist())
@@ -258,10 +282,10 @@ def text_of(value: Any) -> str:
     if hasattr(value, "_fields"):  # a named tuple, such as a LoRA layer
         return f"{type(value).__name__}({inputs(((), value._asdict()))})"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"'{k}': {text_of(v)}" for k, v in value.items()) + "}"
+        return "{" + first_few([f"'{k}': {text_of(v)}" for k, v in itertools.islice(value.items(), MOST)], value) + "}"
     if isinstance(value, (list, tuple)):
         left, right = "[]" if isinstance(value, list) else "()"
-        return left + ", ".join(map(text_of, value)) + right
+        return left + first_few([text_of(v) for v in value[:MOST]], value) + right
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, torch.Generator):
@@ -269,3 +293,7 @@ def text_of(value: Any) -> str:
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
     return value if isinstance(value, str) else repr(value)
+
+
+def first_few(items: list[str], of: Sized) -> str:
+    return ", ".join([*items, *([f"... ({len(of)} items)"] if len(of) > len(items) else [])])

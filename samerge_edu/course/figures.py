@@ -2,29 +2,64 @@
 
 figure   one picture and the sentence that reads it
 explore  small multiples with a sentence each; where there is a live notebook, sliders that redraw
+
+A picture is shown as HTML, `<img alt="...">`, because that is what JupyterLab, Colab, VS Code and exported pages all
+hand on to a screen reader; the alternative text in the metadata of a plain PNG output is lost in most of them. The
+sentence stands under the picture once: a screen reader is given it with the picture and passes the line below over.
 """
 
+import base64
 import html
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import ipywidgets
 import matplotlib.pyplot as plt
-import numpy as np
 import PIL.Image
 from IPython import get_ipython
-from IPython.display import Image, display
+from IPython.display import display
 from matplotlib.figure import Figure
 
-LARGE = 120_000  # bytes of a picture
-NOTEBOOK_WIDTH = 1100  # pixels; anything wider is shrunk by the front-end, and its letters with it
+LARGE = 120_000  # bytes of the pictures of one output
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: the file, how wide it is, and the sentence that reads it."""
+
+    png: bytes
+    width: int  # pixels
+    sentence: str
+
+    def html(self) -> str:
+        """The picture with the sentence under it. As wide as drawn, so that two small ones stand side by side."""
+        words, data = html.escape(self.sentence), base64.b64encode(self.png).decode("ascii")
+        return (
+            '<figure style="display: inline-block; vertical-align: top; margin: 0 1em 1em 0; max-width: 100%">'
+            f'<img alt="{words}" src="data:image/png;base64,{data}" style="max-width: 100%">'
+            f'<figcaption aria-hidden="true" style="max-width: {self.width}px">{words}</figcaption>'
+            "</figure>"
+        )
+
+
+class Shown(list[Picture]):
+    """Pictures, as a notebook shows them; where there is only text, their sentences.
+
+    Each starts with "Figure:": nbval compares the words of such lines, not their digits (notebooks/conftest.py).
+    """
+
+    def __repr__(self) -> str:
+        return "\n".join(f"Figure: {picture.sentence}" for picture in self)
+
+    def _repr_html_(self) -> str:
+        return "\n".join(picture.html() for picture in self)
 
 
 def figure(fig: Figure, sentence: str) -> None:
-    """Show `fig` as a PNG, print the sentence under it (it is the alternative text too), close the figure."""
-    _show_png(_png(_pixels(fig)), sentence)
-    _print_reading(sentence)
+    """Show `fig` with the sentence that reads it, which is its alternative text, too; close the figure."""
+    display(Shown([drawn(fig, sentence)]))
 
 
 def explore(
@@ -35,9 +70,9 @@ def explore(
 ) -> None:
     """First a still picture for each preset with its sentence; then, if the notebook is live, sliders.
 
-    draw(**values) returns a figure whose title states the reading, and says(**values) the sentence, computed
-    from the same data; or draw returns both, as the functions of samerge_edu.plots do, and `says` is left out.
-    `presets` is a list of dictionaries of values. A slider is a tuple (low, high, step), a list of choices, or
+    draw(**values) returns a figure, and says(**values) the sentence that reads it, computed from the same data; or
+    draw returns both, as the functions of samerge_edu.plots do, and `says` is left out. `presets` is a list of
+    dictionaries of values. A slider is a tuple (low, high, step), a list of choices, or
     a bool. SAMERGE_STATIC=1 leaves the sliders out: tests and builds use it, because a stored widget cannot
     be seen when the notebook is opened again.
 
@@ -48,11 +83,7 @@ def explore(
     for values in presets:
         if values.keys() != sliders.keys():
             raise ValueError(f"presets: got {sorted(values)}, expected a value for each of {sorted(sliders)}")
-    stills = [_drawn(draw, says, values) for values in presets]
-    sentences = [sentence for _, sentence in stills]
-    _show_png(_png(_side_by_side([pixels for pixels, _ in stills])), " ".join(sentences))
-    for sentence in sentences:
-        _print_reading(sentence)
+    display(Shown(drawn(*_figure(draw, says, values), LARGE // len(presets)) for values in presets))
     if is_live():
         display(controls(draw, presets[0], says, sliders))
 
@@ -63,26 +94,24 @@ def is_live() -> bool:
 
 
 def controls(draw: Callable, values: Mapping, says: Callable | None, sliders: Mapping) -> ipywidgets.VBox:
-    """Core widgets only (they work on ipywidgets 7.7 and 8, and on Colab): sliders, a picture, its sentence.
+    """Core widgets only (they work on ipywidgets 7.7 and 8, and on Colab): sliders, a picture with its sentence.
 
-    The picture is an Image widget that `observe` redraws: no `interact` and no Output widget, which leave
-    text in the saved notebook that no test can compare.
+    The picture is HTML that `observe` replaces: no `interact` and no Output widget, which leave text in the saved
+    notebook that no test can compare, and no Image widget, which has no alternative text.
     """
     boxes = {name: _control(name, spec, values[name]) for name, spec in sliders.items()}
-    picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", align_self="flex-start"))
-    reading = ipywidgets.HTML()
+    picture = ipywidgets.HTML()
 
     def redraw(change=None) -> None:
         try:
-            pixels, sentence = _drawn(draw, says, {name: box.value for name, box in boxes.items()})
-            picture.value, reading.value = _png(pixels), html.escape(sentence)
+            picture.value = drawn(*_figure(draw, says, {name: box.value for name, box in boxes.items()})).html()
         except Exception as e:  # an error inside a callback would go to a log that nobody reads
-            reading.value = html.escape(f"This setting cannot be drawn. {type(e).__name__}: {e}")
+            picture.value = html.escape(f"This setting cannot be drawn. {type(e).__name__}: {e}")
 
     for box in boxes.values():
         box.observe(redraw, names="value")
     redraw()
-    return ipywidgets.VBox([*boxes.values(), picture, reading])
+    return ipywidgets.VBox([*boxes.values(), picture])
 
 
 def _control(name: str, spec: tuple | list | bool, value):
@@ -96,57 +125,28 @@ def _control(name: str, spec: tuple | list | bool, value):
     return slider(value=value, min=low, max=high, step=step, continuous_update=False, **wide)
 
 
-# ---------------------------------------------------------------------------- pictures as bytes
+# ---------------------------------------------------------------------------- from a figure to a picture
 
 
-def _drawn(draw: Callable, says: Callable | None, values: Mapping) -> tuple[np.ndarray, str]:
-    """Picture and sentence for one setting."""
-    if says is None:
-        fig, sentence = draw(**values)
-        return _pixels(fig), sentence
-    return _pixels(draw(**values)), says(**values)
+def _figure(draw: Callable, says: Callable | None, values: Mapping) -> tuple[Figure, str]:
+    """Figure and sentence for one setting."""
+    return draw(**values) if says is None else (draw(**values), says(**values))
 
 
-def _pixels(fig: Figure) -> np.ndarray:
-    """(height, width, 4) of a figure, which is closed: otherwise the notebook would show it a second time."""
+def drawn(fig: Figure, sentence: str, large: int = LARGE) -> Picture:
+    """The picture of a figure, which is closed: otherwise the notebook would show it a second time.
+
+    A title that says what the sentence says is left out (`plots.titled` writes it for files, where no sentence stands
+    below). In 256 colours where many little photographs would make the file too large for a notebook.
+    """
+    sentence = " ".join(sentence.split())
+    if (title := " ".join(fig.get_suptitle().split())) and title in sentence:
+        fig.suptitle("")
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="rgba", dpi=fig.dpi)
-    width, height = fig.canvas.get_width_height(physical=True)
+    fig.savefig(buffer, format="png", dpi=fig.dpi, metadata={"Software": None})  # the same file for every version
     plt.close(fig)
-    return np.frombuffer(buffer.getvalue(), dtype=np.uint8).reshape(height, width, 4)
-
-
-def _side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
-    """One picture on white: two in a row where both fit into a notebook at their own size, else one below the other."""
-    columns = 2 if 2 * max(p.shape[1] for p in pictures) <= NOTEBOOK_WIDTH else 1
-    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
-    widths = [sum(p.shape[1] for p in row) for row in rows]
-    heights = [max(p.shape[0] for p in row) for row in rows]
-    sheet = np.full((sum(heights), max(widths), 4), 255, dtype=np.uint8)
-    y = 0
-    for row, height in zip(rows, heights, strict=True):
-        x = 0
-        for p in row:
-            sheet[y : y + p.shape[0], x : x + p.shape[1]] = p
-            x += p.shape[1]
-        y += height
-    return sheet
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    """The file; in 256 colours where many little photographs would make it too large for a notebook."""
-    buffer = io.BytesIO()
-    plt.imsave(buffer, pixels, format="png")
-    if buffer.tell() > LARGE:
+    size, picture = buffer.tell(), PIL.Image.open(buffer)
+    if size > large:
         buffer = io.BytesIO()
-        PIL.Image.fromarray(np.ascontiguousarray(pixels[..., :3])).quantize(256).save(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _print_reading(sentence: str) -> None:
-    """One line that starts with "Figure:": nbval compares its words, not its digits (notebooks/conftest.py)."""
-    print("Figure:", " ".join(sentence.split()))
-
-
-def _show_png(png: bytes, alternative_text: str) -> None:
-    display(Image(data=png, format="png", metadata={"alt": alternative_text}))
+        picture.convert("RGB").quantize(256).save(buffer, format="png")
+    return Picture(buffer.getvalue(), picture.width, sentence)

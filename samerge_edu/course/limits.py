@@ -1,12 +1,14 @@
 """Run a learner's function so that it can neither hang the kernel nor eat the memory.
 
 On Linux (and so on Colab and Binder) the work is done in a forked child: it sees everything the learner
-defined, is killed when its time is over, cannot allocate more than its share, and answers in lines of JSON.
+defined, is killed when its time is over, with all processes that it started, cannot allocate more than its share,
+and answers in lines of JSON.
 Elsewhere fork is unsafe or missing, so a thread does the work and is told to stop from outside; that
 reaches Python loops, but neither a single library call that takes for ever nor a bare `except:` that goes
 on: such a thread is left behind.
 """
 
+import builtins
 import contextlib
 import ctypes
 import faulthandler
@@ -50,6 +52,20 @@ def run_limited(job: Job, seconds: float = 10.0, megabytes: int = MEGABYTES) -> 
     return _in_a_thread(job, seconds, megabytes)
 
 
+@contextlib.contextmanager
+def no_keyboard():
+    """`input()` is an error, instead of a question that nobody sees."""
+
+    def refuse(prompt: object = "") -> str:
+        raise EOFError("input() waits for a keyboard, and a check has none: use the arguments")
+
+    ask, builtins.input = builtins.input, refuse
+    try:
+        yield
+    finally:
+        builtins.input = ask
+
+
 # ---------------------------------------------------------------------------- a forked child
 
 
@@ -66,8 +82,9 @@ def _in_a_child(job: Job, seconds: float, megabytes: int) -> dict:
         lines, in_time = _read_lines(read_end, seconds)
     finally:  # also when the learner interrupts the kernel
         os.close(read_end)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+        for kill in (os.killpg, os.kill):  # the child's whole group, and the child, should it not have one yet
+            with contextlib.suppress(ProcessLookupError):
+                kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     result = lines[-1] if lines else {}
     if "trying" not in result and result:
@@ -80,6 +97,7 @@ def _in_a_child(job: Job, seconds: float, megabytes: int) -> dict:
 def _answer(job: Job, write_end: int, megabytes: int) -> None:
     """The child's whole life: limits, job, one line of JSON for each step, exit."""
     try:
+        os.setsid()  # the leader of a group of its own, to which every process belongs that it starts
         faulthandler.disable()  # a crash is told in one line by the parent
         gc.freeze()  # nothing of the kernel's (sockets, files) may be finalised here
         torch.set_num_threads(1)  # torch's thread pool does not survive a fork: with two threads it hangs
@@ -88,6 +106,7 @@ def _answer(job: Job, write_end: int, megabytes: int) -> None:
             open(write_end, "w", encoding="utf-8") as pipe,
             contextlib.redirect_stdout(printed),
             contextlib.redirect_stderr(printed),
+            no_keyboard(),
         ):
 
             def send(message: dict) -> None:
@@ -119,14 +138,17 @@ def _memory_limit(megabytes: int):
 
 
 def _read_lines(read_end: int, seconds: float) -> tuple[list[dict], bool]:
-    """Everything the child wrote, and whether it came to its end within the time."""
+    """Everything the child wrote, and whether it came to its end within the time.
+
+    The end is its last line. To wait until nobody can write would mean to wait for the processes that it started.
+    """
     deadline, text = time.monotonic() + seconds, b""
     while (left := deadline - time.monotonic()) > 0:
         if select.select([read_end], [], [], left)[0]:
             chunk = os.read(read_end, 65536)
-            if not chunk:  # the child has closed its end
-                return _parsed(text), True
             text += chunk
+            if not chunk or (text.endswith(b"\n") and "printed" in _parsed(text)[-1]):
+                return _parsed(text), True
     return _parsed(text), False
 
 
@@ -153,7 +175,7 @@ def _in_a_thread(job: Job, seconds: float, megabytes: int) -> dict:
     held = this_process.memory_info().vms
     deadline, why = time.monotonic() + seconds, None
     worker = threading.Thread(target=work, daemon=True)
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), no_keyboard():
         worker.start()
         try:
             while worker.is_alive() and why is None:

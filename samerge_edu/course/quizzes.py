@@ -30,8 +30,8 @@ def answer(id: str, letter: str) -> None:
     if chosen is None:
         print(f'{id}  TODO  choose one of {", ".join(question.options)} in se.answer("{id}", "...")')
         return
-    verdict = "RIGHT" if chosen is question.options[question.right] else "NOT YET"
-    print(_wrapped(f"{id}  {verdict}  {chosen.feedback}"))
+    verdict = f"✓ {id}  RIGHT" if chosen is question.options[question.right] else f"✗ {id}  NOT YET"
+    print(_wrapped(f"{verdict}  {chosen.feedback}"))
 
 
 def _wrapped(text: str, indent: int = 2) -> str:

@@ -7,6 +7,7 @@ from .examine import examine
 from .exercise import Exercise
 from .limits import OUT_OF_MEMORY, run_limited
 
+SIGNS = {"PASS": "✓ ", "NOT YET": "✗ ", "ERROR": "! ", "TODO": ""}  # seen from afar, and without colour
 _last: dict[str, tuple[Callable, dict]] = {}  # exercise -> the function checked last, and its verdict
 _hints_given: dict[str, int] = {}
 
@@ -79,15 +80,12 @@ def why_stopped(reason: str, task: Exercise) -> str:
 
 def in_words(task: Exercise, verdict: dict) -> str:
     """The lines that `check` prints."""
-    kind, counts = verdict["verdict"], f"{verdict.get('passed')}/{verdict.get('total')} public checks"
-    if kind == "PASS":
-        lines = [f"{task.id}  PASS  {counts}"]
-    elif kind == "TODO":
-        lines = [f"{task.id}  TODO  write {task.name} in place of `raise NotImplementedError`, and run this cell again"]
-    elif kind == "ERROR":
-        lines = [f"{task.id}  ERROR  {verdict['error']}"]
-    else:
-        lines = [f"{task.id}  NOT YET  {counts}"]
+    kind = verdict["verdict"]
+    says = {
+        "TODO": f"write {task.name} in place of `raise NotImplementedError`, and run this cell again",
+        "ERROR": verdict.get("error"),
+    }.get(kind, f"{verdict.get('passed')}/{verdict.get('total')} public checks")
+    lines = [f"{SIGNS[kind]}{task.id}  {kind}  {says}"]
     for label, key in (
         ("law", "law"),
         ("case", "case"),
