@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from run_notebook import execute  # noqa: E402 - only now are this checkout's tests and package on the path
 
 from samerge_edu.course import bank  # noqa: E402
-from samerge_edu.course.start import SETUP, badge  # noqa: E402
+from samerge_edu.course.start import FOLDED, SETUP, badge  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -51,9 +51,25 @@ def assemble(source: Path) -> nbformat.NotebookNode:
             "language_info": {"name": "python"},
         },
     )
+    notebook.cells[1].metadata |= FOLDED
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i:03d}"  # nbformat's random ids would make every build a change
+        cell.metadata["slideshow"] = {"slide_type": slide(cell)}
     return notebook
+
+
+def slide(cell: nbformat.NotebookNode) -> str:
+    """What `jupyter nbconvert --to slides` makes of a cell: a section begins a slide, an exercise one below it.
+
+    Code follows its text with the next key, output and all; the machinery (setup, settle) is not shown.
+    """
+    if {"setup", "settle"} & set(cell.metadata.get("tags", [])):
+        return "skip"
+    if cell.cell_type == "code":
+        return "fragment"
+    if cell.source.startswith(("# ", "## ")):
+        return "slide"
+    return "subslide" if cell.source.startswith("### ") else "-"
 
 
 def expand(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

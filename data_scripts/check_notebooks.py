@@ -16,9 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from samerge_edu import REPOSITORY, TAG  # noqa: E402 - only now is the package of this checkout on the path
+from samerge_edu import BRANCH, REPOSITORY  # noqa: E402 - only now is the package of this checkout on the path
 from samerge_edu.course import bank  # noqa: E402
-from samerge_edu.course.start import SETUP  # noqa: E402
+from samerge_edu.course.start import FOLDED, SETUP  # noqa: E402
 
 LARGEST_OUTPUT = 200_000  # bytes
 LONGEST_CELL = 20  # lines of code that a learner has to take in at once
@@ -48,12 +48,14 @@ def about_the_file(path: Path, notebook: dict, cells: list[dict]) -> list[str]:
     kernel = notebook["metadata"].get("kernelspec", {}).get("name")
     if kernel != "python3":
         found.append(f"kernelspec: got {kernel}, expected python3")
-    link = f"{REPOSITORY.removeprefix('https://github.com/')}/blob/{TAG}/notebooks/{path.name})"
+    link = f"{REPOSITORY.removeprefix('https://github.com/')}/blob/{BRANCH}/notebooks/{path.name})"
     if link not in source_of(cells[0]):
-        found.append(f"the badge in the first cell does not open this file at {TAG}")
+        found.append(f"the badge in the first cell does not open this file on the branch {BRANCH}")
     code = [c for c in cells if c["cell_type"] == "code"]
     if source_of(code[0]) != SETUP.strip():
         found.append("the first code cell is not the setup cell that all notebooks share")
+    if any(code[0]["metadata"].get(key) != value for key, value in FOLDED.items()):
+        found.append("the setup cell is not folded away")
     if f'se.start("{path.name[:2]}")' not in source_of(code[1]):
         found.append(f'the second code cell does not call se.start("{path.name[:2]}")')
     if [c["execution_count"] for c in code] != list(range(1, len(code) + 1)):
@@ -100,7 +102,7 @@ def about_a_cell(cell: dict) -> list[str]:
 
 def about_outputs(outputs: list[dict], may_raise: bool) -> list[str]:
     found = []
-    for position, output in enumerate(outputs):
+    for output in outputs:
         if len(json.dumps(output)) > LARGEST_OUTPUT:
             found.append(
                 f"an output of {len(json.dumps(output)) // 1000} kB, expected at most {LARGEST_OUTPUT // 1000}"
@@ -114,10 +116,9 @@ def about_outputs(outputs: list[dict], may_raise: bool) -> list[str]:
         data = output.get("data", {})
         if "application/vnd.jupyter.widget-view+json" in data:
             found.append("a stored widget, which cannot be seen when the file is opened: build with SAMERGE_STATIC=1")
-        if "image/png" in data:
-            after = outputs[position + 1] if position + 1 < len(outputs) else {}
-            if after.get("name") != "stdout":
-                found.append("a figure without a sentence printed under it: use se.figure or se.explore")
+        page = "".join(data.get("text/html", []))
+        if "image/png" in data or "<img" in re.sub(r'<img alt="[^"]+"', "", page):
+            found.append("a picture without alternative text: use se.figure or se.explore")
     return found
 
 

@@ -14,6 +14,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 REPOSITORY = "https://github.com/samerge-edu/samerge_edu"
 TAG = f"v{__version__}"
+BRANCH = "main"  # where links to notebooks lead: a branch is there before the first tag is, and after the last
 
 HOME = {  # public name -> the module it lives in
     "Params": "params",

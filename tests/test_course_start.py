@@ -4,6 +4,7 @@ import importlib.util
 import random
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -78,24 +79,32 @@ def pip(monkeypatch):
     """What the setup cell asks pip for: a list of (arguments, constraints)."""
     asked = []
 
-    def run(arguments, check):
+    def run(arguments, **options):
         constraints = Path(arguments[arguments.index("-c") + 1]).read_text(encoding="utf-8")
         asked.append((arguments, constraints.splitlines()))
+        there = arguments[-1].endswith(tuple(f"refs/{place}.zip" for place in on_the_server))
+        return subprocess.CompletedProcess(arguments, 0 if there else 1, "", "404 not found")
 
+    on_the_server = {f"tags/{se.TAG}", "heads/main"}
     monkeypatch.setattr(subprocess, "run", run)
-    return asked
+    asked_and_there = namedtuple("Pip", "asked there")
+    return asked_and_there(asked, on_the_server)
+
+
+@pytest.fixture
+def not_installed(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "samerge_edu" else find(name))
 
 
 def test_the_setup_cell_installs_nothing_where_the_package_is(pip):
     exec(SETUP, {})
-    assert pip == []
+    assert pip.asked == []
 
 
-def test_the_setup_cell_holds_on_to_what_is_installed(pip, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "samerge_edu" else find(name))
+def test_the_setup_cell_holds_on_to_what_is_installed(pip, not_installed):
     exec(SETUP, {})
-    [(arguments, constraints)] = pip
+    [(arguments, constraints)] = pip.asked
     assert arguments[:4] == [sys.executable, "-m", "pip", "install"]
     assert arguments[-1] == f"samerge-edu @ {se.REPOSITORY}/archive/refs/tags/{se.TAG}.zip"
     assert not {"-U", "--upgrade", "--force-reinstall"} & set(arguments)
@@ -103,9 +112,25 @@ def test_the_setup_cell_holds_on_to_what_is_installed(pip, monkeypatch):
         assert f"{package}=={importlib.metadata.version(package)}" in constraints
 
 
-def test_the_setup_cell_is_short_and_plain():
+def test_without_a_tag_the_setup_cell_installs_the_branch(pip, not_installed):
+    pip.there.remove(f"tags/{se.TAG}")
+    exec(SETUP, {})
+    assert [arguments[-1].partition("/refs/")[2] for arguments, _ in pip.asked] == [
+        f"tags/{se.TAG}.zip",
+        f"heads/{se.BRANCH}.zip",
+    ]
+
+
+def test_where_nothing_can_be_installed_the_setup_cell_hands_on_what_pip_says(pip, not_installed):
+    pip.there.clear()
+    with pytest.raises(RuntimeError, match=r"samerge-edu could not be installed\. pip says: 404 not found"):
+        exec(SETUP, {})
+
+
+def test_the_setup_cell_has_a_title_for_colab_and_is_plain():
     lines = SETUP.strip().splitlines()
-    assert len(lines) <= 11
+    assert lines[0].startswith("#@title ")
+    assert len(lines) <= 18
     assert lines[-1] == "import samerge_edu as se"
     assert not any(line.lstrip().startswith(("!", "%")) for line in lines)
 

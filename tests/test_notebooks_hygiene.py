@@ -11,6 +11,7 @@ from nbval.plugin import get_sanitize_patterns
 
 from data_scripts import build_notebooks
 from data_scripts.check_notebooks import problems
+from samerge_edu import TAG
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -65,8 +66,12 @@ def clean(tmp_path_factory):
     for count, cell in enumerate(code, start=1):
         cell["execution_count"] = count
     code[-2]["outputs"] = [
-        {"output_type": "display_data", "data": {"image/png": "iVBORw0KGgo="}, "metadata": {}},
-        {"output_type": "stream", "name": "stdout", "text": "Figure: The slope is 1.\n"},
+        {
+            "output_type": "display_data",
+            "data": {"text/html": '<figure><img alt="The slope is 1." src="data:image/png;base64,iVBO"></figure>'},
+            "metadata": {},
+        },
+        {"output_type": "stream", "name": "stdout", "text": "the slope: 1\n"},
     ]
     return notebook
 
@@ -97,12 +102,16 @@ def other_badge(nb):
     nb["cells"][0]["source"] = nb["cells"][0]["source"].replace("01_demo", "02_demo")
 
 
-def main_branch_badge(nb):
-    nb["cells"][0]["source"] = nb["cells"][0]["source"].replace("/blob/v", "/blob/main-v")
+def badge_of_a_tag(nb):
+    nb["cells"][0]["source"] = nb["cells"][0]["source"].replace("/blob/main/", f"/blob/{TAG}/")
 
 
 def changed_setup(nb):
     code_cells(nb)[0]["source"] += "\nimport os"
+
+
+def unfolded_setup(nb):
+    code_cells(nb)[0]["metadata"]["jupyter"]["source_hidden"] = False
 
 
 def other_lesson(nb):
@@ -151,7 +160,7 @@ def long_cell(nb):
 
 
 def huge_output(nb):
-    code_cells(nb)[-2]["outputs"][0]["data"]["image/png"] = "A" * 200_001
+    code_cells(nb)[-2]["outputs"][0]["data"]["text/html"] = "A" * 200_001
 
 
 def error_output(nb):
@@ -166,12 +175,17 @@ def stored_widget(nb):
     code_cells(nb)[-2]["outputs"][0]["data"]["application/vnd.jupyter.widget-view+json"] = {}
 
 
-def figure_without_words(nb):
-    code_cells(nb)[-2]["outputs"].pop()
+def plain_png(nb):
+    code_cells(nb)[-2]["outputs"][0]["data"]["image/png"] = "iVBORw0KGgo="
 
 
-def words_before_the_figure(nb):
-    code_cells(nb)[-2]["outputs"].reverse()
+def picture_without_words(nb):
+    data = code_cells(nb)[-2]["outputs"][0]["data"]
+    data["text/html"] = data["text/html"].replace("The slope is 1.", "")
+
+
+def second_picture_without_words(nb):
+    code_cells(nb)[-2]["outputs"][0]["data"]["text/html"] += '<img src="data:image/png;base64,iVBO">'
 
 
 @pytest.mark.parametrize(
@@ -180,8 +194,9 @@ def words_before_the_figure(nb):
         (add_widgets, "metadata.widgets"),
         (other_kernel, "kernelspec: got my-env"),
         (other_badge, "badge"),
-        (main_branch_badge, "badge"),
+        (badge_of_a_tag, "badge"),
         (changed_setup, "not the setup cell"),
+        (unfolded_setup, "not folded away"),
         (other_lesson, 'does not call se.start("01")'),
         (out_of_order, "not executed once each"),
         (heading_skipped, "level 4 follows one of level 1"),
@@ -197,8 +212,9 @@ def words_before_the_figure(nb):
         (error_output, "an error output: ValueError"),
         (warning_output, "stderr"),
         (stored_widget, "a stored widget"),
-        (figure_without_words, "a figure without a sentence"),
-        (words_before_the_figure, "a figure without a sentence"),
+        (plain_png, "a picture without alternative text"),
+        (picture_without_words, "a picture without alternative text"),
+        (second_picture_without_words, "a picture without alternative text"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

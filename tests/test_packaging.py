@@ -66,6 +66,17 @@ def test_one_version():
     assert samerge_edu.__version__ == PROJECT["version"]
 
 
+def test_the_wheel_holds_the_package_and_the_notebooks_but_not_their_sources():
+    wheel = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
+    files = {Path(file.distribution_path).as_posix() for file in wheel.recurse_included_files()}
+    notebooks = {f"samerge_edu/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "samerge_edu").rglob("*.py")}
+    assert len(notebooks) > 10
+    assert {file for file in files if "notebooks/" in file} == notebooks
+    assert package <= files
+    assert {file.partition("/")[0] for file in files} == {"samerge_edu"}
+
+
 def test_the_program_is_the_command_line():
     module, name = PROJECT["scripts"]["samerge-edu"].split(":")
     assert hasattr(__import__(module, fromlist=[name]), name)
@@ -118,10 +129,12 @@ def test_no_interpreter_is_one_clear_line(tmp_path):
     assert "needs Python 3.11, 3.12 or 3.13" in done.stdout
 
 
-def test_links_to_colab_in_the_readme_follow_the_one_address_and_tag():
+def test_links_to_colab_in_the_readme_follow_the_one_address():
+    """Either the branch, as in the notebooks, or the tag of this very version."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     links = re.findall(r"colab\.research\.google\.com/github/([^)\s]+)", readme)
-    home = f"{samerge_edu.REPOSITORY.removeprefix('https://github.com/')}/blob/{samerge_edu.TAG}/notebooks/"
+    home = f"{samerge_edu.REPOSITORY.removeprefix('https://github.com/')}/blob/"
+    homes = tuple(f"{home}{place}/notebooks/" for place in (samerge_edu.BRANCH, samerge_edu.TAG))
     assert links
-    assert all(link.startswith(home) for link in links)
+    assert all(link.startswith(homes) for link in links)
     assert all((ROOT / "notebooks" / link.rpartition("/")[2]).is_file() for link in links)

@@ -266,9 +266,9 @@ def text_of(value: Any) -> str:
     return shortened(written(value))
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, most: int = LONGEST) -> str:
     """The beginning of a long text, and how long it is."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 def written(value: Any) -> str:

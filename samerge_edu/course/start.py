@@ -10,12 +10,12 @@ import matplotlib as mpl
 import numpy as np
 import torch
 
-from .. import REPOSITORY, TAG
+from .. import BRANCH, REPOSITORY, TAG
 from ..forecast import free_memory
 from ..plots import style
 
 SETUP = f"""\
-# Setup: safe to run again. Installs only what is missing: torch, numpy, IPython and their like stay as they are.
+#@title Setup: run me. Installs samerge-edu where it is missing; whatever is installed already stays as it is.
 import importlib.metadata, importlib.util, pathlib, subprocess, sys, tempfile
 if importlib.util.find_spec("samerge_edu") is None:
     keep = {{"torch", "torchvision", "numpy", "ipython", "ipywidgets", "traitlets", "matplotlib", "pillow"}}
@@ -23,11 +23,36 @@ if importlib.util.find_spec("samerge_edu") is None:
     lines = [f"{{name}}=={{installed[name]}}\\n" for name in keep & set(installed)]
     constraints = pathlib.Path(tempfile.mkdtemp()) / "constraints.txt"
     constraints.write_text("".join(lines), encoding="utf-8")
-    package = "samerge-edu @ {REPOSITORY}/archive/refs/tags/{TAG}.zip"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-c", str(constraints), package], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "-c", str(constraints)]
+    for place in ("tags/{TAG}", "heads/{BRANCH}"):  # the release of this notebook; if it has no tag, the newest version
+        package = f"samerge-edu @ {REPOSITORY}/archive/refs/{{place}}.zip"
+        done = subprocess.run([*pip, package], capture_output=True, text=True)
+        if done.returncode == 0:
+            break
+    else:
+        raise RuntimeError(f"samerge-edu could not be installed. pip says: {{done.stderr}}")
 import samerge_edu as se
 """
-"""The setup cell, the same in every notebook: installs the release with what is installed already as constraints."""
+"""The setup cell, the same in every notebook: installs the release with what is installed already as constraints.
+
+Folded away: Colab shows the title of a cell that starts with `#@title`, JupyterLab a line of dots.
+"""
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
+"""The metadata that folds it."""
+
+
+def badge(stem: str) -> str:
+    """Links that open this very notebook as it is on the branch: they work before there is a tag."""
+    owner_and_name = REPOSITORY.removeprefix("https://github.com/")
+    file = f"notebooks/{stem}.ipynb"
+    colab = f"https://colab.research.google.com/github/{owner_and_name}/blob/{BRANCH}/{file}"
+    binder = f"https://mybinder.org/v2/gh/{owner_and_name}/{BRANCH}?urlpath=lab/tree/{file}"
+    return (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
+        f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
+        f"on your computer: `samerge-edu lab`"
+    )
+
 
 
 def badge(stem: str) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from .bank import exercise
-from .examine import examine
+from .examine import examine, shortened
 from .exercise import Exercise
 from .limits import OUT_OF_MEMORY, run_limited
 
 SIGNS = {"PASS": "✓ ", "NOT YET": "✗ ", "ERROR": "! ", "TODO": ""}  # seen from afar, and without colour
+LONGEST_LINE = 1000  # characters
 _last: dict[str, tuple[Callable, dict]] = {}  # exercise -> the function checked last, and its verdict
 _hints_given: dict[str, int] = {}
 
@@ -95,7 +96,7 @@ def in_words(task: Exercise, verdict: dict) -> str:
         ("hint", "hint"),
     ):
         if verdict.get(key):
-            lines.append(f"  {label:<9} {verdict[key]}")
+            lines.append(f"  {label:<9} {shortened(verdict[key], LONGEST_LINE)}")
     if verdict.get("printed"):
         printed = verdict["printed"].strip().splitlines()[:5]
         lines += [f"  {'printed':<9} {line}" for line in printed]
