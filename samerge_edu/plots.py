@@ -5,7 +5,7 @@ a label of its own. The sentence is computed from the data that was drawn, and i
 """
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean
 
 import matplotlib.pyplot as plt
@@ -15,6 +15,8 @@ from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from .evaluate import WIDTH
 
@@ -70,13 +72,17 @@ def contact_sheet(suite, n: int = 4, web: Callable[[str, int], np.ndarray] | Non
         strips.append((f"{task}\nown style", ((own[task] - low) / (high - low)).cpu().numpy()))
     strips += [(f"{task}\nout of domain", ((own[task] - low) / (high - low)).cpu().numpy()) for task in suite.ood_tasks]
 
-    rows = -(-len(strips) // 2)
-    figure, axes = plt.subplots(rows, 2, figsize=(2.2 * n, 1.1 * rows + 0.4), squeeze=False)
+    inch = 0.6  # an image's side
+    columns = min(8, max(2, 16 // n // 2 * 2))  # even, so that a task's two styles stand side by side
+    rows = -(-len(strips) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=((n * inch + 0.15) * columns, (inch + 0.4) * rows + 0.4), squeeze=False
+    )
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (label, images) in zip(axes.flat, strips, strict=False):
         axis.imshow(np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1), interpolation="nearest")
-        axis.text(-0.02, 0.5, label, transform=axis.transAxes, ha="right", va="center", fontsize=8)
+        axis.text(0, 1.04, label, transform=axis.transAxes, va="bottom", fontsize=8)
     styles = "in web style and in their own" if web is not None else "in their own style"
     sentence = (
         f"The {suite.name} suite: {len(suite.id_tasks)} in-domain tasks, {styles}, "
@@ -146,7 +152,7 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
     Hollow markers are at the published scale, filled ones at the scale chosen on validation; a thin line joins the
     two of one method. The front is that of the filled ones, up to `WIDTH` points. Base and experts are shown, but are
     no merges and take no part: the experts' point is not one model. With more than ten methods a second panel looks
-    at the filled ones from nearby; numbers stand for the names, which a legend spells out.
+    at the filled ones from nearby, and their names stand on both sides of it.
     """
     published = {r["method"]: r for r in record["rows"] if r["lam_from"] == "paper"}
     validated = {r["method"]: r for r in record["rows"] if r["lam_from"] == "validation"}
@@ -155,8 +161,8 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
     stairs = sorted(points[name] for name in front)
 
     crowded = len(points) > 10
-    figure = plt.figure(figsize=(13 if crowded else 8, 5.5), layout="constrained")
-    panels = list(figure.subplots(1, 1 + crowded, squeeze=False).flat)
+    figure = plt.figure(figsize=(14, 6) if crowded else (8, 5.5), layout="constrained")
+    panels = list(figure.subplots(1, 1 + crowded, squeeze=False, width_ratios=[1, 1.6][: 1 + crowded]).flat)
     whole, near = panels[0], panels[-1]  # one and the same if there is one
     labels: dict[Axes, list] = {axis: [] for axis in panels}
     for i, (name, (x, y)) in enumerate(points.items()):
@@ -166,8 +172,8 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
         whole.plot([x_paper, x], [y_paper, y], linestyle="-", linewidth=0.8, color=look["color"], marker="")
         whole.plot(x_paper, y_paper, linestyle="", markerfacecolor="white", **look)
         for axis in panels:
-            axis.plot(x, y, linestyle="", label=f"{i + 1:2} {name}", **look)
-        labels[near].append((x, y, str(i + 1) if crowded else name, "bold" if name in front else "normal"))
+            axis.plot(x, y, linestyle="", **look)
+        labels[near].append((x, y, name, "bold" if name in front else "normal"))
     for kind, name, marker in [("zero_shot", "zero-shot", "x"), ("experts", "experts", "+")]:
         x, y = record["reference"][kind]["id_avg"], record["reference"][kind]["ood_avg"]
         whole.plot(x, y, marker=marker, color="black", markersize=9, linestyle="")
@@ -178,11 +184,7 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
         axis.margins(0.15, 0.1)
     if crowded:
         near.set(title="the filled ones from nearby", ylabel="")
-        legend = near.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7.5)
-        for text, name in zip(legend.get_texts(), points, strict=True):
-            text.set_fontweight("bold" if name in front else "normal")
-    for axis, texts in labels.items():
-        _label(axis, texts)
+        near.margins(0.5, 0.1)
 
     h = {name: row["h"] for name, row in validated.items()}
     sentence = (
@@ -192,26 +194,62 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
     figure.supxlabel(
         "hollow: published scale · filled: scale from validation · dotted line and bold: Pareto front", fontsize=8
     )
-    return titled(figure, sentence), sentence
+    titled(figure, sentence)
+    if crowded:
+        _label_on_both_sides(near, labels.pop(near))
+    for axis, texts in labels.items():  # at last: every title takes room from the panels
+        _label(axis, texts)
+    return figure, sentence
 
 
-def _label(axis, labels: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write each name to the right of its point; from the top down, names that would touch are moved below."""
-    axis.figure.draw_without_rendering()  # fixes the limits, so that data can be converted to points (1/72 inch)
-    to_points = 72 / axis.figure.dpi
-    line_height, letter, gap = 10.0, 4.6, 7.0
-    taken: list[tuple[float, float, float]] = []
+Label = tuple[float, float, str, str]
+"""x and y of a point, its name, the weight of the name's font."""
+
+
+def _label(axis: Axes, labels: Sequence[Label]) -> None:
+    """Write each name beside its point: in the nearest place where it covers no point and no other name."""
+    axis.figure.draw_without_rendering()  # fixes the limits, so that data can be converted to pixels
+    pixel = 72 / axis.figure.dpi  # in points
+    points = np.concatenate([axis.transData.transform(line.get_xydata()) for line in axis.lines])
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
     for x, y, name, weight in sorted(labels, key=lambda label: -label[1]):
-        left, middle = axis.transData.transform((x, y)) * to_points
-        right, place = left + letter * len(name), middle
-        while any(abs(place - row) < line_height and left < end and start < right for start, end, row in taken):
-            place -= 1.0
-        taken.append((left, right, place))
-        axis.annotate(
-            name, (x, y), (gap, place - middle), textcoords="offset points", va="center", fontsize=8, fontweight=weight,
+        text = axis.annotate(
+            name, (x, y), (0, 0), textcoords="offset points", va="center", fontsize=8, fontweight=weight,
             arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5},
             path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
+        size, frame = Text.get_window_extent(text), axis.bbox  # the text's own size, without the line to the point
+        here = Bbox.from_bounds(0, -size.height / 2, size.width, size.height).translated(
+            *axis.transData.transform((x, y))
+        )
+        for dx, dy in _places(size.width, size.height):
+            box = here.translated(dx, dy)
+            inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
+            if inside and not box.count_overlaps(taken):
+                break
+        taken.append(box)
+        text.set_position((dx * pixel, dy * pixel))
+
+
+def _places(width: float, height: float) -> Iterator[tuple[float, float]]:
+    """Ways, in pixels, to move a text whose left end is on a point: right, left, above, below, then further away."""
+    for gap in range(8, 160, 4):
+        for right, up in [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]:
+            yield {1: gap, -1: -width - gap, 0: -width / 2}[right], up * (height / 2 + gap)
+
+
+def _label_on_both_sides(axis: Axes, labels: Sequence[Label]) -> None:
+    """Names in two columns beside the points, in the order of their heights, each with a line to its point."""
+    by_x = sorted(labels)
+    half = len(by_x) // 2
+    for column, place, align in [(by_x[:half], 0.01, "left"), (by_x[half:], 0.99, "right")]:
+        for row, (x, y, name, weight) in enumerate(sorted(column, key=lambda label: (label[1], label[0]))):
+            axis.annotate(
+                name, (x, y), (place, (row + 0.5) / len(column)), textcoords="axes fraction", ha=align, va="center",
+                fontsize=7.5, fontweight=weight, path_effects=[withStroke(linewidth=2, foreground="white")],
+                arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkB": 4,
+                            "relpos": (1 if align == "left" else 0, 0.5)},
+            )  # fmt: skip
 
 
 def titled(figure: Figure, sentence: str) -> Figure:

@@ -1,5 +1,6 @@
 """Figures: what is drawn is the data, and the sentence under a figure says what the data says."""
 
+import io
 import itertools
 
 import matplotlib.colors
@@ -65,29 +66,55 @@ def test_scatter_draws_every_row_and_says_which_are_on_the_front():
     assert sentence.split(";")[0] in figure.get_suptitle().replace("\n", " ")
 
 
-def test_many_methods_are_shown_a_second_time_from_nearby_with_numbers():
-    rows = [row(f"Method {i}", kind, 50 + i, 70 - i % 3) for i in range(12) for kind in ("paper", "validation")]
+def overlapping(boxes) -> list[tuple[str, str]]:
+    """Pairs of names whose boxes overlap by more than a hair."""
+    return [
+        (a, b)
+        for (a, box), (b, other) in itertools.combinations(boxes.items(), 2)
+        if min(box.x1, other.x1) - max(box.x0, other.x0) > 0 and min(box.y1, other.y1) - max(box.y0, other.y0) > 2
+    ]
+
+
+def boxes_of(figure, axis):
+    """Name -> where it is written, without the line to its point; the figure is drawn as a notebook draws it."""
+    figure.savefig(io.BytesIO(), dpi=figure.dpi)
+    return {text.get_text(): Text.get_window_extent(text) for text in axis.texts}
+
+
+def test_many_methods_are_shown_a_second_time_from_nearby_with_their_names_beside():
+    rows = [row(f"Method {i}", kind, 50 + i, 70 - i % 3) for i in range(40) for kind in ("paper", "validation")]
     rows[0]["id_avg"] = 10.0  # the published scale of the first: far away, and only in the first panel
     figure, _ = plots.id_ood({**RECORD, "rows": rows})
     whole, near = figure.axes
     assert (10.0, 70.0) in points_of(whole) - points_of(near)
     assert {(r["id_avg"], r["ood_avg"]) for r in rows[1:]} <= points_of(whole) & points_of(near)
-    assert sorted(int(text.get_text()) for text in near.texts) == list(range(1, 13))
     assert [text.get_text() for text in whole.texts] == ["zero-shot", "experts"]
-    named = near.get_legend().get_texts()
-    assert [text.get_text().split(maxsplit=1) for text in named] == [[str(i + 1), f"Method {i}"] for i in range(12)]
-    assert [text.get_text().split()[0] for text in named if text.get_fontweight() == "bold"] == ["10", "11", "12"]
+    assert near.get_legend() is None
+    assert {text.get_text() for text in near.texts if text.get_fontweight() == "bold"} == {"Method 39"}
+    boxes = boxes_of(figure, near)
+    assert boxes.keys() == {f"Method {i}" for i in range(40)}
+    assert overlapping(boxes) == []
+    xs = [near.transData.transform((r["id_avg"], 70))[0] for r in rows if r["lam_from"] == "validation"]
+    assert all(box.x1 < min(xs) or box.x0 > max(xs) for box in boxes.values()), "a name is written over the points"
+    for text in near.texts:  # each line leads to its own point
+        i = int(text.get_text().split()[1])
+        assert text.xy == (50 + i, 70 - i % 3)
 
 
-def test_labels_of_equal_points_do_not_cover_each_other():
-    rows = [row(f"Method {i}", kind, 50 + i % 2, 60) for i in range(8) for kind in ("paper", "validation")]
-    figure, _ = plots.id_ood({**RECORD, "rows": rows})
-    figure.draw_without_rendering()
-    boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]  # without the lines to the points
-    for a, b in itertools.combinations(boxes, 2):
-        width = min(a.x1, b.x1) - max(a.x0, b.x0)
-        height = min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert width <= 0 or height <= 2, "two labels overlap by more than a hair"
+def test_labels_cover_neither_each_other_nor_a_point_nor_the_edge():
+    names = ["Average", "Task Arithmetic", "TIES", "TSV-M", "WUDI", "SA-Merging"]
+    near = [(73.5, 91.5), (73.5, 90.5), (73.8, 92.7), (80.2, 92.0), (73.3, 91.9), (72.5, 91.6)]  # as in notebook 00
+    same = [(50 + i % 2, 60) for i in range(6)]
+    for points in (near, same):
+        rows = [row(n, kind, *p) for n, p in zip(names, points, strict=True) for kind in ("paper", "validation")]
+        figure, _ = plots.id_ood({**RECORD, "rows": rows})
+        [axis] = figure.axes
+        boxes = boxes_of(figure, axis)
+        assert overlapping(boxes) == []
+        spots = [axis.transData.transform(point) for point in (*points, (40, 80), (95, 60))]
+        for name, box in boxes.items():
+            assert not any(box.contains(*spot) for spot in spots), f"{name} covers a point"
+            assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1, f"{name} leaves the picture"
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12))
@@ -145,6 +172,19 @@ def test_contact_sheet_shows_the_images(suite):
     shown = np.concatenate([np.asarray(s).ravel() for label, s in strips.items() if "web" not in label])
     assert shown.min() == 0.0
     assert shown.max() == 1.0
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 6])
+def test_contact_sheet_fits_a_notebook_and_is_mostly_images(suite, n):
+    figure, _ = plots.contact_sheet(suite, n=n)
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches() * 100
+    assert width <= 1100
+    shown = [axis.get_window_extent() for axis in figure.axes if axis.images]
+    lowest, highest = min(box.y0 for box in shown), max(box.y1 for box in shown)
+    rows = len({round(box.y0) for box in shown})
+    assert sum(box.height for box in {round(b.y0): b for b in shown}.values()) > 0.5 * (highest - lowest)
+    assert rows * 110 + 50 > height
 
 
 def test_contact_sheet_without_web_style(suite):
