@@ -44,8 +44,8 @@ se.show("00.merged_id", at_home(theta), "the merged model", slack=1.5)
 
 # %% [markdown]
 # One model, better at eight tasks than the base it came from, for the price of an addition. The rest of this notebook
-# says what exactly happened; the rest of the course, how far one can get. (Not all the way: the best method at home,
-# Iso-CTS, closes about a third of the gap between this sum and the experts.)
+# says what exactly happened; the rest of the course, how far one can get. (Not all the way: the best
+# methods of the leaderboard close about a third of the gap between this sum and the experts.)
 
 # %% [markdown]
 # ## What the models see
