@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from data_scripts import build_notebooks
+from data_scripts import build_notebooks, export_notebooks
 from data_scripts.check_notebooks import problems
 from samerge_edu.course import bank
 
@@ -93,6 +93,21 @@ def test_exercises_and_quizzes_become_their_cells(demo):
     text = "\n".join(c.source for c in demo.cells if c.cell_type == "markdown")
     assert text.count("<details>") == text.count("</details>") == 2 * 4 + 1  # hints and solutions, one answer
     assert bank.exercise("01.2").solution_source in text
+
+
+def test_each_cell_has_its_place_on_a_slide(demo):
+    kinds = [(c.source.partition("\n")[0][:12], c.metadata.slideshow.slide_type) for c in demo.cells]
+    assert [kind for _, kind in kinds[:3]] == ["slide", "skip", "skip"]
+    assert {kind for line, kind in kinds if line.startswith("## ")} == {"slide"}
+    assert {kind for line, kind in kinds if line.startswith("### ")} == {"subslide"}
+    assert {kind for line, kind in kinds if line.startswith("<details>")} == {"-"}
+    assert {c.metadata.slideshow.slide_type for c in demo.cells if "settle" in c.metadata.get("tags", [])} == {"skip"}
+
+
+def test_an_exported_page_has_pictures_with_their_words_and_breaks_long_lines(demo, folder):
+    page = export_notebooks.page(folder / "01_demo.ipynb")
+    assert page.count('<img alt="At lam = ') == 2
+    assert "pre-wrap" in page.partition("</head>")[0]
 
 
 def test_a_lesson_needs_a_title(tmp_path):
