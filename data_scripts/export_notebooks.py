@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from nbconvert import HTMLExporter
+from nbconvert.preprocessors import TagRemovePreprocessor
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 BREAK_LINES = """\
@@ -22,8 +23,10 @@ BREAK_LINES = """\
 
 
 def page(notebook: Path) -> str:
-    """The notebook as HTML."""
-    html, _ = HTMLExporter().from_filename(str(notebook))
+    """The notebook as HTML, without the code of the setup cells."""
+    exporter = HTMLExporter()
+    exporter.register_preprocessor(TagRemovePreprocessor(remove_input_tags={"setup"}), enabled=True)
+    html, _ = exporter.from_filename(str(notebook))
     return html.replace("</head>", BREAK_LINES, 1)
 
 

@@ -126,9 +126,12 @@ def test_a_slider_changes_the_picture(notebook, lab, browser):
 
     box = wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".widget-vbox:has(img)"))[0]
 
-    def now(b) -> tuple[str | None, str]:
-        picture = box.find_element(By.TAG_NAME, "img")  # a new one at each move
-        return pixels(b, picture), picture.accessible_name
+    def now(b) -> list[str | None]:
+        """What the picture shows, as text that can be compared, None while it is not there yet; what it is said to be.
+
+        One script for both: each move brings a new picture.
+        """
+        return b.execute_async_script(PICTURE, box)
 
     wait.until(lambda b: now(b)[0])
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", box)
@@ -248,19 +251,15 @@ const panel = window.jupyterapp.shell.currentWidget;
 return panel?.sessionContext?.session?.kernel?.status === "idle";
 """
 
-PIXELS = """
-const [image, done] = arguments;
-if (!image.complete || image.naturalWidth === 0) { done(null); return; }
+PICTURE = """
+const [box, done] = arguments;
+const image = box.querySelector("img");
+if (!image?.complete || image.naturalWidth === 0) { done([null, ""]); return; }
 const canvas = document.createElement("canvas");
 canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
 canvas.getContext("2d").drawImage(image, 0, 0);
-done(canvas.toDataURL());
+done([canvas.toDataURL(), image.alt]);
 """
-
-
-def pixels(browser, image) -> str | None:
-    """What the picture shows now, as text that can be compared; None while it is not there yet."""
-    return browser.execute_async_script(PIXELS, image)
 
 
 @pytest.fixture(autouse=True, scope="module")

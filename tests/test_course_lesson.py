@@ -108,6 +108,8 @@ def test_an_exported_page_has_pictures_with_their_words_and_breaks_long_lines(de
     page = export_notebooks.page(folder / "01_demo.ipynb")
     assert page.count('<img alt="At lam = ') == 2
     assert "pre-wrap" in page.partition("</head>")[0]
+    assert "find_spec" not in page
+    assert "Lesson 01 on this computer" in page
 
 
 def test_a_lesson_needs_a_title(tmp_path):
