@@ -54,20 +54,6 @@ def badge(stem: str) -> str:
     )
 
 
-
-def badge(stem: str) -> str:
-    """Links that open this very notebook, at the release that it belongs to."""
-    owner_and_name = REPOSITORY.removeprefix("https://github.com/")
-    file = f"notebooks/{stem}.ipynb"
-    colab = f"https://colab.research.google.com/github/{owner_and_name}/blob/{TAG}/{file}"
-    binder = f"https://mybinder.org/v2/gh/{owner_and_name}/{TAG}?urlpath=lab/tree/{file}"
-    return (
-        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
-        f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
-        f"on your computer: `jupyter lab {file}`"
-    )
-
-
 LITTLE_MEMORY = 2.0  # GB
 
 
