@@ -144,7 +144,10 @@ def ablate(
         suite = names.one_of("suite", suite, names.suites())
         from . import studies
         from .studies.ablation import table
+        from .suites.suite import check_n
 
+        check_n(images)
+        studies.check_folder(out)
         loaded = loaded_suite(suite)
         rows = studies.study(loaded, method, n=images, progress=sys.stderr.isatty())
     reference = "Task Arithmetic" if method == "sa-merging" else "TA"

@@ -13,9 +13,10 @@ from pathlib import Path
 from statistics import mean
 
 import torch
+from torch import Tensor
 
-from .params import Params, add
-from .suites.suite import precision
+from .params import Params, add, structure
+from .suites.suite import check_n, precision
 
 LAMS = (0.1, 0.18, 0.3, 0.56, 1.0, 1.8, 3.2)
 """The scales that are tried: four a decade, as dense for sums (best near 0.3) as for means (best near 1 or 2)."""
@@ -30,7 +31,8 @@ def accuracy(suite, theta: Params, task: str, split: str = "test", n: int | None
         z = encode(theta, images)  (n, dim), unit length        predicted = argmax_c  <z, head_c>
 
     `split` is "train", "val" (for every choice) or "test" (for reporting); `n` takes the first n images only.
-    Raises ValueError for a task that the suite does not have.
+    Raises ValueError for a task that the suite does not have, n < 1, and a `theta` that is no whole model: see
+    `check_model`.
     """
     return scores(suite, theta, split, [task], n)[task]
 
@@ -39,7 +41,11 @@ def scores(
     suite, theta: Params, split: str = "test", tasks: Sequence[str] | None = None, n: int | None = None
 ) -> dict[str, float]:
     """`accuracy` of each task (default: all), in one pass of the encoder over all their images."""
-    tasks = list(suite.tasks) if tasks is None else list(tasks)
+    tasks = list(suite.tasks) if tasks is None else [tasks] if isinstance(tasks, str) else list(tasks)
+    if not tasks:
+        raise ValueError(f"tasks: got none, expected some of {', '.join(suite.tasks)}")
+    check_n(n)
+    theta = check_model(suite, theta)
     for task in tasks:
         if task not in suite.tasks:
             raise ValueError(f"unknown task: got '{task}', expected one of {', '.join(suite.tasks)}")
@@ -50,6 +56,27 @@ def scores(
         predicted = (z_task @ suite.heads[task].T).argmax(dim=1)
         per_task[task] = 100 * (predicted == y).double().mean().item()
     return per_task
+
+
+def check_model(suite, theta: Params) -> dict[str, Tensor]:
+    """The model in memory; raises ValueError, with the key, unless it has exactly the base's tensors, all finite.
+
+    A tensor that were missing would be taken from the tower that encodes, so that half a model scored like the base;
+    NaN would score like a guess.
+    """
+    got, expected = structure(theta), structure(suite.theta_0)
+    for key in [*expected, *got]:
+        if key not in got or key not in expected:
+            raise ValueError(f"theta: {'missing' if key in expected else 'unknown'} key '{key}', as the base has them")
+        if got[key][0] != expected[key][0]:
+            raise ValueError(f"theta, key '{key}': got shape {got[key][0]}, expected {expected[key][0]}")
+        if not got[key][1].is_floating_point:
+            raise ValueError(f"theta, key '{key}': got {got[key][1]}, expected a floating tensor")
+    theta = {key: theta[key] for key in theta}  # a lazy one is read once
+    for key, tensor in theta.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"theta, key '{key}': got NaN or infinity, expected finite numbers")
+    return theta
 
 
 def h_score(id_avg: float, ood_avg: float) -> float:
@@ -121,7 +148,8 @@ def choose_lam(
     theta = theta_0 + lam * tau_m. Only ID tasks vote, as is usual in the literature: OOD tasks are unseen by
     definition, so a scale that suits them cannot be chosen. Every scale of the grid is tried; the answer is the
     middle of the best ones, see `plateau`, and so may lie between two of them. `n` looks at n images a task only.
-    Raises ValueError for an empty grid, one that does not increase or holds scales <= 0, and for the test split.
+    Raises ValueError for an empty grid, one that does not increase or holds scales <= 0, for the test split, and as
+    `accuracy`.
     """
     grid = list(grid)
     if not grid or grid != sorted(set(grid)) or grid[0] <= 0:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from .params import Params, flatten, stacked, structure
 
 def check_density(density: float) -> None:
     """Raise ValueError unless density is a fraction in (0, 1]."""
+    if not isinstance(density, Real):
+        raise ValueError(f"density: got {density!r}, expected the fraction kept, a number in (0, 1]")
     if not 0 < density <= 1:
         hint = f"; {density:g} % is {density / 100:g}" if 1 < density <= 100 else ""
         raise ValueError(f"density: got {density}, expected the fraction kept, in (0, 1]{hint}")
@@ -163,6 +166,7 @@ def keep_largest(
     >>> keep("a").tolist(), keep("b").tolist()
     ([[False, True]], [[False, True]])
     """
+    taus = list(taus)
     check_density(density)
     if scope not in ("global", "tensor"):
         raise ValueError(f"scope: got '{scope}', expected 'global' or 'tensor'")
@@ -194,7 +198,10 @@ def own_generator(generator: torch.Generator, key: str, n: int) -> torch.Generat
     """A random generator for tensor `key` of expert n alone, derived from the *seed* of `generator`.
 
     So the draws do not depend on the order of the tensors, nor on which others there are, and a recipe that
-    holds a generator gives the same result at each call: for other draws, take another seed.
+    holds a generator gives the same result at each call: for other draws, take another seed. Raises ValueError for
+    what is no generator.
     """
+    if not isinstance(generator, torch.Generator):
+        raise ValueError(f"generator: got {generator!r}, expected one: torch.Generator().manual_seed(0)")
     digest = hashlib.sha256(f"{generator.initial_seed()} {n} {key}".encode()).digest()
     return torch.Generator(generator.device).manual_seed(int.from_bytes(digest[:7], "big"))

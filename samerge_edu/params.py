@@ -8,10 +8,12 @@ unseen; plain functions on plain dictionaries can be printed, saved and handed t
     theta = theta_0 + lam * tau_m                   --add-->
 """
 
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import combinations
+from numbers import Real
 from statistics import mean
 
 import torch
@@ -39,32 +41,65 @@ def split_buffers(state_dict: Params) -> tuple[dict[str, Tensor], dict[str, Tens
 
 
 def structure(params: Params) -> Structure:
-    """name -> (shape, dtype), without reading a lazy file's tensors."""
+    """name -> (shape, dtype), without reading a lazy file's tensors.
+
+    Raises ValueError for what is no dictionary of tensors: a module, numpy arrays, tensors without entries in memory.
+    """
+    if not isinstance(params, Mapping):
+        hint = "; take model.state_dict()" if isinstance(params, torch.nn.Module) else ""
+        raise ValueError(f"got a {type(params).__name__}, expected a dictionary of tensors{hint}")
     known = getattr(params, "structure", None)
-    return known if known is not None else {k: (tuple(v.shape), v.dtype) for k, v in params.items()}
+    if known is not None:
+        return known
+    for key, tensor in params.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"key '{key}': got a {type(tensor).__name__}, expected a torch tensor")
+        if tensor.layout is not torch.strided or tensor.is_meta:
+            kind = "a meta tensor, which holds no numbers" if tensor.is_meta else f"a {tensor.layout} tensor"
+            raise ValueError(f"key '{key}': got {kind}, expected a dense one in memory")
+    return {k: (tuple(v.shape), v.dtype) for k, v in params.items()}
 
 
-def check_same_structure(models: Sequence[Params], at_least: int = 1, what: str = "task vector") -> None:
-    """Raise ValueError unless all models have the same floating tensors: names, shapes, dtypes.
+def check_same_structure(models: Iterable[Params], at_least: int = 1, what: str = "task vector") -> list[Params]:
+    """The models as a list; raises ValueError unless all have the same floating tensors: names, shapes, dtypes.
 
-    `at_least` is how many models the caller needs, `what` what an error calls them. Says got / expected / which
-    key; the first model is the expectation. The order of keys may differ.
+    A generator can be read once only, so who calls this goes on with the list: `taus = check_same_structure(taus)`.
+    `at_least` is how many models the caller needs, `what` what an error calls them. Says got / expected / which key;
+    the first model is the expectation. The order of keys may differ. Tensors that want a gradient are refused, and
+    tensors on another device than the first one's.
     """
     if isinstance(models, Mapping):
         raise ValueError(f"got one {what}, expected a list of them: put it in brackets")
+    if not isinstance(models, Iterable):
+        raise ValueError(f"got a {type(models).__name__}, expected a list of {what}s")
+    models = list(models)
     if len(models) < at_least:
         raise ValueError(f"got {len(models)} {what}s, expected at least {at_least}")
-    expected = structure(models[0])
+    structures = []
+    for n, model in enumerate(models):
+        try:
+            structures.append(structure(model))
+        except ValueError as e:
+            raise ValueError(f"{what} {n}: {e}") from e
+    expected = structures[0]
     if not expected:
         raise ValueError(f"{what} 0 has no tensors")
-    for n, model in enumerate(models):
-        got = structure(model)
+    device = None
+    for n, (model, got) in enumerate(zip(models, structures, strict=True)):
         for key, (_, dtype) in got.items():
             if not dtype.is_floating_point:
+                kind = "complex tensor" if dtype.is_complex else "integer buffer"
                 raise ValueError(
-                    f"{what} {n}, key '{key}': got integer buffer {dtype}, expected a floating tensor; "
+                    f"{what} {n}, key '{key}': got {kind} {dtype}, expected a floating tensor; "
                     "split_buffers(state_dict) takes such buffers out"
                 )
+        if not hasattr(model, "structure"):  # tensors that are here already can be looked at
+            for key, tensor in model.items():
+                device = device or tensor.device
+                if tensor.requires_grad:
+                    raise ValueError(f"{what} {n}, key '{key}': wants a gradient, expected a plain tensor: detach() it")
+                if tensor.device != device:
+                    raise ValueError(f"{what} {n}, key '{key}': got it on {tensor.device}, expected {device}")
         if missing := sorted(expected.keys() - got.keys()):
             raise ValueError(f"{what} {n}: missing key '{missing[0]}' ({len(missing)} missing in all)")
         if extra := sorted(got.keys() - expected.keys()):
@@ -74,6 +109,7 @@ def check_same_structure(models: Sequence[Params], at_least: int = 1, what: str 
                 raise ValueError(f"{what} {n}, key '{key}': got shape {got[key][0]}, expected {shape}")
             if got[key][1] != dtype:
                 raise ValueError(f"{what} {n}, key '{key}': got dtype {got[key][1]}, expected {dtype}")
+    return models
 
 
 def check_finite(models: Sequence[Params], what: str = "task vector") -> None:
@@ -112,8 +148,9 @@ def stacked(models: Sequence[Params], key: str) -> Tensor:
 
 def total(models: Sequence[Params], key: str) -> Tensor:
     """sum_n models[n][key], in working precision; one model's tensor is read at a time."""
-    summed = working(models[0][key]).clone()
-    for model in models[1:]:
+    first, *others = models
+    summed = working(first[key]).clone()
+    for model in others:
         summed += working(model[key])
     return summed
 
@@ -143,7 +180,7 @@ def task_vectors(theta_0: Params, thetas: Sequence[Params]) -> list[dict[str, Te
     >>> task_vectors(base, [expert])[0]["w"]
     tensor([ 0.5000, -1.0000])
     """
-    _check_experts(theta_0, thetas)
+    thetas = _check_experts(theta_0, thetas)
     taus = [{k: working(theta[k]) - working(theta_0[k]) for k in theta_0} for theta in thetas]
     check_finite(taus, what="expert")
     return taus
@@ -175,33 +212,36 @@ def lazy_task_vectors(theta_0: Params, thetas: Sequence[Params]) -> list[LazyTas
 
     A merge that works tensor by tensor then needs N + 2 tensors in memory, not N + 2 models.
     """
-    _check_experts(theta_0, thetas)
+    thetas = _check_experts(theta_0, thetas)
     return [LazyTaskVector(theta_0, theta) for theta in thetas]
 
 
-def _check_experts(theta_0: Params, thetas: Sequence[Params]) -> None:
+def _check_experts(theta_0: Params, thetas: Iterable[Params]) -> list[Params]:
     if isinstance(thetas, Mapping):
         raise ValueError("got one expert, expected a list of them: put it in brackets")
+    if not isinstance(thetas, Iterable):
+        raise ValueError(f"got a {type(thetas).__name__}, expected a list of experts")
+    thetas = list(thetas)
     if not thetas:
         raise ValueError("got 0 experts, expected at least 1")
     try:
         check_same_structure([theta_0, *thetas], what="model")
     except ValueError as e:
         raise ValueError(f"{e} (model 0 is the base, model n is expert n)") from e
+    return thetas
 
 
 def add(theta_0: Params, tau: Params, lam: float = 1.0) -> dict[str, Tensor]:
     """theta = theta_0 + lam * tau, in theta_0's dtype; the sum is taken in at least float32.
 
     `lam` scales the whole update: 0 gives the base, 1 the base plus the update, negative values move
-    away from it (forgetting). Raises ValueError for keys or shapes that differ and a `lam` that is no
-    finite number.
+    away from it (forgetting). Raises ValueError for keys or shapes that differ, for integers in either (a sum would
+    be cut off to the base's), and a `lam` that is no finite number.
 
     >>> add({"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([0.5, -1.0])}, lam=2.0)["w"]
     tensor([2., 0.])
     """
-    if not torch.isfinite(torch.tensor(float(lam))):
-        raise ValueError(f"lam: got {lam}, expected a finite number")
+    check_lam(lam)
     base, update = structure(theta_0), structure(tau)
     for key in [*base, *update]:
         if key not in update or key not in base:
@@ -209,7 +249,18 @@ def add(theta_0: Params, tau: Params, lam: float = 1.0) -> dict[str, Tensor]:
             raise ValueError(f"key '{key}' is missing from the {where}")
         if base[key][0] != update[key][0]:
             raise ValueError(f"key '{key}': got shape {update[key][0]} in the update, expected {base[key][0]}")
+        for where, (_, dtype) in (("base", base[key]), ("update", update[key])):
+            if not dtype.is_floating_point:
+                raise ValueError(f"key '{key}': got {dtype} in the {where}, expected a floating tensor")
     return {k: (working(theta_0[k]) + lam * working(tau[k])).to(base[k][1]) for k in theta_0}
+
+
+def check_lam(lam: float) -> None:
+    """Raise ValueError unless lam is a finite number (a tensor of one entry may be learned)."""
+    if isinstance(lam, Tensor):
+        lam = lam.item() if lam.numel() == 1 else math.nan
+    if not isinstance(lam, Real) or not math.isfinite(lam):
+        raise ValueError(f"lam: got {lam!r}, expected a finite number")
 
 
 def flatten(params: Params, out: Tensor | None = None) -> Tensor:
@@ -239,10 +290,13 @@ def unflatten(vector: Tensor, like: Params) -> dict[str, Tensor]:
 def mean_cosine(taus: Sequence[Params]) -> float:
     """Mean cosine over all pairs of task vectors, each as one long vector; 1 for a single one.
 
+    Raises ValueError for task vectors that differ in structure.
+
     >>> x, y = torch.tensor([3.0, 0.0]), torch.tensor([3.0, 4.0])
     >>> round(mean_cosine([{"w": x}, {"w": y}]), 2)
     0.6
     """
+    taus = check_same_structure(taus)
     V = torch.nn.functional.normalize(torch.stack([flatten(tau) for tau in taus]), dim=1)
     pairs = [(V[i] @ V[j]).item() for i, j in combinations(range(len(V)), 2)]
     return mean(pairs) if pairs else 1.0

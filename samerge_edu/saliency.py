@@ -54,7 +54,8 @@ def synflow(model: nn.Module, input_shape: Sequence[int]) -> dict[str, Tensor]:
         S = |dR/dtheta * theta|,   R as in `path_norm`                             shape of theta, float64
 
     In a bias-free ReLU network an entry's S is the sum over the paths that use it. Hence the conservation
-    law: what enters a hidden unit leaves it, and each layer's scores sum to the same R.
+    law: what enters a hidden unit leaves it, and each layer's scores sum to the same R. A weight that two
+    layers share is scored once, for both uses together.
 
     Tanaka et al., NeurIPS 2020, arXiv:2006.05467, eq. 1 and 4. Differs from the authors' code, which
     takes absolute values in the user's model and restores the signs: here a copy is used, in float64,
@@ -81,9 +82,10 @@ def synflow_prune(
     tensors of two or more dimensions, are pruned; biases and norms stay, as in the authors' code.
     `rounds` = 100 is the paper's number; 1 is one-shot pruning and collapses layers early.
 
-    Tanaka et al., 2020, arXiv:2006.05467, Algorithm 1. Differs from the authors' code: exact counts
-    (theirs drops every entry that ties with the threshold). Raises ValueError for a density outside
-    (0, 1], for rounds < 1, for an unknown scope.
+    Tanaka et al., 2020, arXiv:2006.05467, Algorithm 1. Differs from the authors' code in the counts: here
+    round(density^(t / rounds) * n) stay, where theirs drops int((1 - density^(t / rounds)) * n) *and* every entry that
+    ties with the last of them; over many rounds and small layers the masks differ. Raises ValueError for a density
+    outside (0, 1], for rounds < 1, for an unknown scope.
 
     >>> layer = nn.Linear(3, 1, bias=False)
     >>> with torch.no_grad():
@@ -112,8 +114,13 @@ def synflow_prune(
 
 
 def _absolute(model: nn.Module) -> dict[str, Tensor]:
-    """|theta|: the state dict with every floating entry replaced by its absolute value, in float64."""
-    return {k: v.detach().double().abs() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    """|theta|: the state dict with every floating entry replaced by its absolute value, in float64.
+
+    A tensor that several names share (tied weights) is there once, under its first name, as in `named_parameters`.
+    """
+    tied = dict(model.named_parameters(remove_duplicate=False)).keys() - dict(model.named_parameters()).keys()
+    theta = {k: v.detach() for k, v in model.state_dict().items() if k not in tied}
+    return {k: v.double().abs() if v.is_floating_point() else v for k, v in theta.items()}
 
 
 def _path_strength(model: nn.Module, theta: Params, input_shape: Sequence[int]) -> Tensor:
@@ -295,6 +302,8 @@ def clip_flow(theta: Params, heads: int) -> Flow:
     Raises ValueError for a missing or unknown tensor, a width that `heads` does not divide, and for a layer
     through which nothing, or more than the range allows, flows.
     """
+    if not isinstance(heads, int) or heads < 1:
+        raise ValueError(f"heads: got {heads!r}, expected the number of attention heads, at least 1")
     name, projection = _clip_names(theta)
     trace = _Trace(theta)
 
@@ -412,7 +421,7 @@ def flow_score(
     room = {key: torch.empty_like(x) for key, x in theta_0.items()}
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
-        _check_fits(theta_0, taus)
+        taus = _checked(theta_0, taus)
         tau_star = cache(partial(total, taus))  # added up when it is asked for first
         points = [Lazy(theta_0, tau_star)] * len(taus) if flow_at == "merged" else taus
 
@@ -451,6 +460,7 @@ def magnitude_score(modulation: str = "none") -> Score:
         raise ValueError(f"modulation: got {modulation!r}, expected one of {expected}")
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
+        taus = list(taus)
         tau_star = cache(partial(total, taus))  # added up when it is asked for first
 
         def saliency(n: int, key: str) -> Tensor:
@@ -476,6 +486,7 @@ def random_score(generator: torch.Generator) -> Score:
     """
 
     def score(taus: Sequence[Params]) -> list[Lazy]:
+        taus = list(taus)
         names, device = sorted(taus[0]), generator.device
         seeds = torch.randint(2**62, (len(taus), len(names)), generator=generator, device=device).tolist()
 
@@ -488,7 +499,8 @@ def random_score(generator: torch.Generator) -> Score:
     return score
 
 
-def _check_fits(theta_0: Params, taus: Sequence[Params]) -> None:
+def _checked(theta_0: Params, taus: Iterable[Params]) -> list[Params]:
+    taus = list(taus)
     base = {key: shape for key, (shape, _) in structure(theta_0).items()}
     for n, tau in enumerate(taus):
         update = {key: shape for key, (shape, _) in structure(tau).items()}
@@ -496,3 +508,4 @@ def _check_fits(theta_0: Params, taus: Sequence[Params]) -> None:
             if update.get(key) != base.get(key):
                 got, expected = update.get(key, "no such tensor"), base.get(key, "no such tensor")
                 raise ValueError(f"task vector {n}, key '{key}': got {got}, expected {expected}, as in theta_0")
+    return taus

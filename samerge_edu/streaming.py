@@ -10,16 +10,15 @@ tensor is.
 
 import importlib.metadata
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .files import fingerprint, replace_file, write_safetensors
+from .files import check_contents, fingerprint, replace_file, write_safetensors
 from .forecast import check_fits, forecast
-from .params import Params, add, check_finite, lazy_task_vectors, structure
+from .params import Params, add, check_finite, check_lam, lazy_task_vectors, structure
 from .suites.published.clip_vit import PublishedSuite
 from .suites.published.names import Renamed
 from .suites.suite import Suite
@@ -50,15 +49,22 @@ def merge_to_file(
 
     The metadata holds recipe, lam, the sha256 of every input and the versions. The file appears in one piece, at
     the end: an interrupted run leaves the old file, or none. Raises ValueError for models that do not fit together,
-    and for NaN or infinity in the result; MemoryError with the numbers before loading what cannot fit.
+    for what would make no readable file (a recipe that is no text, a name twice), and for NaN or infinity in the
+    result; MemoryError with the numbers before loading what cannot fit.
     """
     keep, out = {} if keep is None else keep, Path(out)
+    thetas = thetas if isinstance(thetas, Mapping) else list(thetas)  # one model alone is refused below
     taus = lazy_task_vectors(theta_0, thetas)
+    contents = {prefix + k: s for k, s in structure(theta_0).items()}
+    if twice := sorted(contents.keys() & structure(keep).keys()):
+        raise ValueError(f"keep: got '{twice[0]}', which is a merged tensor's name too ({len(twice)} in all)")
+    contents |= structure(keep)
+    metadata = {"format": "pt", "recipe": recipe, "lam": repr(lam), "versions": json.dumps(_versions())}
+    check_contents(contents, metadata)
     plan = forecast([theta_0, *thetas], per_tensor, device)
     advice = "" if per_tensor else "the method looks at all tensors at once"
     check_fits(plan.needs[plan.streamed], f"merging {len(thetas)} experts", device, advice)
-    if not math.isfinite(lam):
-        raise ValueError(f"lam: got {lam}, expected a finite number")
+    check_lam(lam)
 
     on_device = [_On(tau, device) for tau in taus]
     whole = None if per_tensor else merge(on_device)
@@ -79,8 +85,6 @@ def merge_to_file(
         for key in structure(keep):
             yield key, keep[key]
 
-    contents = {prefix + k: s for k, s in structure(theta_0).items()} | dict(structure(keep))
-    metadata = {"format": "pt", "recipe": recipe, "lam": repr(lam), "versions": json.dumps(_versions())}
     metadata["inputs"] = json.dumps([fingerprint(model) for model in (theta_0, *thetas)])
     write_safetensors(out, contents, tensors(), metadata)
     return out

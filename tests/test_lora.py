@@ -8,7 +8,7 @@ import torch
 from oracles.flow import random_tower
 from safetensors.torch import load_file, save_file
 
-from samerge_edu.lora import LoRA, check_adapters, dense, read_peft, weight_of, write_peft
+from samerge_edu.lora import LoRA, check_adapters, dense, read_peft, write_peft
 from samerge_edu.merges.knots import knots
 from samerge_edu.merges.peft_lora import cat, linear, svd
 from samerge_edu.merges.task_arithmetic import task_arithmetic
@@ -144,12 +144,26 @@ def test_names_are_mapped_by_an_argument(tmp_path, g):
     assert set(expert) == {"visual.fc.w", "visual.block.0.w"}
 
 
-def test_the_fused_projection_of_open_clip_is_a_bare_parameter(tmp_path, g):
-    shapes = {"attn.in_proj_weight": (12, 4), "attn.out_proj.weight": (4, 4)}
+def test_the_fused_attention_of_open_clip_is_one_module_of_two_weights(tmp_path, g):
+    shapes = {"a.attn.in_proj_weight": (12, 4), "fc.weight": (3, 4), "a.attn.out_proj.weight": (4, 4)}
     expert = adapter(g, shapes=shapes)
     write_peft(tmp_path, expert)
-    assert weight_of("attn.in_proj_weight") == "attn.in_proj_weight"
-    assert identical(read_peft(tmp_path), expert)
+    back = read_peft(tmp_path)
+    assert identical(back, expert)
+    names = set(load_file(tmp_path / "adapter_model.safetensors"))
+    assert {f"base_model.model.a.attn{part}.lora_A.weight" for part in ("", ".base_layer.out_proj")} < names
+    config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["target_modules"] == ["a.attn", "fc"]
+    mapped = read_peft(tmp_path, weight_of=lambda module: f"visual.{module}.weight")
+    assert set(mapped) == {f"visual.{key}" for key in shapes}
+    A, B, s = expert["a.attn.out_proj.weight"]
+    for other in (
+        {},
+        {"a.attn.out_proj.weight": LoRA(A, B, 2 * s)},
+        {"a.attn.out_proj.weight": LoRA(A[:2], B[:, :2], s)},
+    ):
+        with pytest.raises(ValueError, match=r"'a.attn.in_proj_weight': PEFT needs 'a.attn.out_proj.weight' beside it"):
+            write_peft(tmp_path, {"a.attn.in_proj_weight": expert["a.attn.in_proj_weight"]} | other)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

@@ -25,5 +25,5 @@ def average(taus: Sequence[Params]) -> dict[str, Tensor]:
     >>> average([{"w": torch.tensor([4.0, 0.0, 1.0])}, {"w": torch.tensor([2.0, 1.0, -1.0])}])["w"]
     tensor([3.0000, 0.5000, 0.0000])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     return {key: total(taus, key).div_(len(taus)).to(dtype) for key, (_, dtype) in structure(taus[0]).items()}

@@ -32,7 +32,7 @@ def consensus(taus: Sequence[Params], min_tasks: int = 2, mask_lam: float = 0.6)
     >>> consensus([a, b], mask_lam=0.4)["w"]
     tensor([ 6.0000,  0.0000, -5.5000])
     """
-    _check(taus, mask_lam)
+    taus = _check(taus, mask_lam)
     if min_tasks < 0:
         raise ValueError(f"min_tasks: got {min_tasks}, expected at least 0")
     tau_m = {}
@@ -50,7 +50,7 @@ def tall_masks(taus: Sequence[Params], mask_lam: float = 0.6) -> list[dict[str, 
     They compress N experts into one sum and N bits per parameter; the task must be known at test time.
     Arguments and errors as in `consensus`.
     """
-    _check(taus, mask_lam)
+    taus = _check(taus, mask_lam)
     masks = [{} for _ in taus]
     for key in taus[0]:
         tau = stacked(taus, key)
@@ -65,8 +65,9 @@ def _tall_mask(
     return tau.abs() > mask_lam * (tau_sum - tau).abs()
 
 
-def _check(taus: Sequence[Params], mask_lam: float) -> None:
-    check_same_structure(taus)
+def _check(taus: Sequence[Params], mask_lam: float) -> list[Params]:
+    taus = check_same_structure(taus)
     check_finite(taus)
     if not mask_lam >= 0:
         raise ValueError(f"mask_lam: got {mask_lam}, expected a number >= 0")
+    return taus

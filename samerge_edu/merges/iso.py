@@ -38,7 +38,7 @@ def iso_c(
             [0., 2.],
             [0., 0.]])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     tau_m = {}
     for key, (_, dtype) in structure(taus[0]).items():
@@ -82,7 +82,7 @@ def iso_cts(
     >>> iso_cts([a, b], common_fraction=1 / 3)["w"].diag()  # 10 from the sum, 3 from a, 1 from b: 14/3 each
     tensor([4.6667, 4.6667, 4.6667])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     if not 0 <= common_fraction <= 1:
         raise ValueError(f"common_fraction: got {common_fraction}, expected a share in [0, 1]")

@@ -32,7 +32,7 @@ def knots(
     >>> knots(taus, merge=lambda blocks: {"w": blocks[0]["w"] + blocks[1]["w"]})["w"]
     tensor([[3., 4.]])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     if cutoff < 0:
         raise ValueError(f"cutoff: got {cutoff}, expected at least 0")
     blocks: list[dict[str, Tensor]] = [{} for _ in taus]

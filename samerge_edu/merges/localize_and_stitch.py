@@ -30,7 +30,7 @@ def localize_and_stitch(taus: Sequence[Params], density: float = 0.1) -> dict[st
     >>> localize_and_stitch([a, b], density=2 / 3)["w"]
     tensor([3., 0., 1.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     keep = keep_largest(taus, density)
     tau_m = {}

@@ -48,7 +48,7 @@ def pcb(
     >>> pcb([a, b], density=2 / 3)["w"]
     tensor([4., 0., 5.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     check_density(density)
     if form not in ("code", "softmax"):

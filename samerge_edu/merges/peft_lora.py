@@ -25,7 +25,7 @@ def cat(adapters: Sequence[Adapter], weights: Sequence[float] | None = None) -> 
     >>> merged.B @ merged.A                                                       # 2 * 1 + 4 * 3
     tensor([[14.]])
     """
-    weights = _checked(adapters, weights)
+    adapters, weights = _checked(adapters, weights)
     merged = {}
     for key in adapters[0]:
         layers = [adapter[key] for adapter in adapters]
@@ -46,7 +46,7 @@ def svd(
     """
     if rank is not None and rank < 1:
         raise ValueError(f"rank: got {rank}, expected at least 1")
-    merged = {}
+    adapters, merged = list(adapters), {}
     for key, (A, B, _) in cat(adapters, weights).items():
         k = rank or max(len(adapter[key].A) for adapter in adapters)
         (Q_B, R_B), (Q_A, R_A) = torch.linalg.qr(B), torch.linalg.qr(A.T)
@@ -64,7 +64,7 @@ def linear(adapters: Sequence[Adapter], weights: Sequence[float] | None = None) 
     The second sum pairs one expert's B with another's A, which means nothing, and changes with the gauge of each
     adapter. Shown because it is in wide use. Raises ValueError as `cat`, and for ranks that differ.
     """
-    weights = _checked(adapters, weights, same_rank=True)
+    adapters, weights = _checked(adapters, weights, same_rank=True)
     merged = {}
     for key in adapters[0]:
         layers = [adapter[key] for adapter in adapters]
@@ -75,9 +75,11 @@ def linear(adapters: Sequence[Adapter], weights: Sequence[float] | None = None) 
     return merged
 
 
-def _checked(adapters: Sequence[Adapter], weights: Sequence[float] | None, same_rank: bool = False) -> list[float]:
-    check_adapters(adapters, same_rank)
+def _checked(
+    adapters: Sequence[Adapter], weights: Sequence[float] | None, same_rank: bool = False
+) -> tuple[list[Adapter], list[float]]:
+    adapters = check_adapters(adapters, same_rank)
     weights = [1.0] * len(adapters) if weights is None else list(weights)
     if len(weights) != len(adapters):
         raise ValueError(f"got {len(weights)} weights, expected {len(adapters)}, one per adapter")
-    return weights
+    return adapters, weights

@@ -25,5 +25,5 @@ def task_arithmetic(taus: Sequence[Params]) -> dict[str, Tensor]:
     >>> task_arithmetic([{"w": torch.tensor([4.0, 0.0, 1.0])}, {"w": torch.tensor([2.0, 1.0, -1.0])}])["w"]
     tensor([6., 1., 0.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     return {key: total(taus, key).to(dtype) for key, (_, dtype) in structure(taus[0]).items()}

@@ -38,7 +38,7 @@ def ties(
     >>> ties([a, b], density=2 / 3)["w"]
     tensor([3., 0., 5.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     if reduce not in ("mean", "sum"):
         raise ValueError(f"reduce: got '{reduce}', expected 'mean' or 'sum'")

@@ -38,7 +38,7 @@ def tsv_m(
     tensor([[2., 0.],
             [0., 3.]])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     tau_m = {}
     for key, (_, dtype) in structure(taus[0]).items():

@@ -105,7 +105,7 @@ def _quadratic(
 
 
 def _each_matrix(taus: Sequence[Params], merge: Callable[[Tensor], Tensor], scope: Scope) -> dict[str, Tensor]:
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     shapes = structure(taus[0])
     if scope not in ("blocks", "matrices"):

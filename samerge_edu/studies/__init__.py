@@ -6,6 +6,7 @@
 One file a study says what is tried, as a table like `METHODS`: name -> recipe. What they share is in `ablation`.
 """
 
+import tempfile
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -43,6 +44,12 @@ def study(suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFr
         pairs, variants = [list(two) for two in combinations(other.id_tasks, 2)], on_pairs()
         rows.append(ablation.run(other, variants, pairs, n, progress, dict.fromkeys(variants, 1.0), part))
     return pd.concat(rows, ignore_index=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder that `write` is going to fill; raises OSError, before any work, where that will not do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def write(rows: pd.DataFrame, gains: pd.DataFrame, reference: str, folder: Path, name: str) -> None:

@@ -13,6 +13,12 @@ from torch.nn import functional as F
 from ..params import Params
 
 
+def check_n(n: int | None) -> None:
+    """Raise ValueError unless n is a number of images, at least 1, or None for all of them."""
+    if n is not None and (not isinstance(n, int) or n < 1):
+        raise ValueError(f"n: got {n!r}, expected a whole number of images, at least 1, or None for all")
+
+
 @dataclass
 class Suite:
     """A base, its experts, and what is needed to say how good a merge of them is.
@@ -57,12 +63,13 @@ class Suite:
         """(n, 3, H, W) images ready for the tower and (n,) labels; drawn or read once, then kept.
 
         `split` is "train", "val" (for every choice) or "test" (reported only). Raises ValueError for a
-        task or split that does not exist.
+        task or split that does not exist and for n < 1.
         """
         if task not in self.tasks:
             raise ValueError(f"task: got '{task}', expected one of {', '.join(self.tasks)}")
         if split not in ("train", "val", "test"):
             raise ValueError(f"split: got '{split}', expected train, val or test")
+        check_n(n)
         if (task, split, n) not in self._images:
             images, labels = self.draw(task, split, n)
             self._images[task, split, n] = images.to(self.device), labels.to(self.device)

@@ -33,7 +33,7 @@ def breadcrumbs(taus: Sequence[Params], density: float = 0.15, outliers: float =
     >>> breadcrumbs([tau], density=0.4, outliers=0.2)[0]["w"]
     tensor([ 0.,  0., -3.,  0.,  2.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     check_density(density)
     if not outliers >= 0 or density + outliers > 1:

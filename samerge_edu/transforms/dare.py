@@ -32,7 +32,7 @@ def dare(taus: Sequence[Params], generator: torch.Generator, density: float = 0.
     >>> dare([tau], generator=torch.Generator().manual_seed(0), density=0.5)[0]["w"]
     tensor([ 0.,  2., -6.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     check_density(density)
 

@@ -40,7 +40,7 @@ def della(
     >>> della([tau], generator=torch.Generator().manual_seed(0), density=0.5, epsilon=0.3)[0]["w"]
     tensor([ 0.,  5., -6.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     check_density(density)
     if not 0 <= epsilon < density or density + epsilon > 1:

@@ -71,7 +71,7 @@ def free_fr(
     tensor([[ 1., -1.],
             [-1.,  1.]])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     shapes = structure(taus[0])
     if not radius > 0:

@@ -45,7 +45,7 @@ def lines(
     >>> {k: v.item() for k, v in tau_m.items()}
     {'conv1': 1.0, 'resblocks.0.w': 1.0, 'resblocks.1.w': 2.0, 'proj': 1.0}
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     tau_m = merge(taus)
     size_of_sum = sum(sum(working(tau[key]) for tau in taus).abs().sum() for key in taus[0])

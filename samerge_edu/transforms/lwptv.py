@@ -56,6 +56,7 @@ def lwptv(
     >>> [(key, tau.tolist()) for key, tau in lwptv([a, b], eta=2 / 3)[0].items()]
     [('front', [0.0, 0.0]), ('middle', [0.0, 0.0]), ('end', [0.0, 4.0])]
     """
+    taus = check_same_structure(taus, at_least=2)
     if granularity == "parameter":
         if shuffle is not None:
             raise ValueError(
@@ -76,7 +77,7 @@ def layer_saliency(
     taus: Sequence[Params], norm: str = "mean", granularity: str = "tensor"
 ) -> dict[str, Float[Tensor, " N"]]:
     """S of Eq. 5: layer -> (N,), one number >= 0 per task, layers in the order of the first task vector's tensors."""
-    check_same_structure(taus, at_least=2)
+    taus = check_same_structure(taus, at_least=2)
     if norm not in ("mean", "sum"):
         raise ValueError(f"norm: got '{norm}', expected 'mean' or 'sum'")
     S, entries = {}, {}
@@ -136,7 +137,6 @@ class Pruned(Mapping[str, Tensor]):
 
 def _parameter_mask(taus: Sequence[Params], eta: float, mask_rule: str) -> dict[str, Bool[Tensor, "N ..."]]:
     """key -> (N, *shape): each task keeps the share 1 - eta of its numbers that are furthest from the mean."""
-    check_same_structure(taus, at_least=2)
     check_finite(taus)
     _check_share(eta)
     if eta in (0, 1):

@@ -51,7 +51,7 @@ def sa_lora(
     tensor([[3., 0.],
             [0., 0.]])
     """
-    check_adapters(adapters)
+    adapters = check_adapters(adapters)
     if T < 1 or T != int(T):
         raise ValueError(f"T: got {T}, expected a whole number of rounds, at least 1")
     if not 0 <= p < 1:

@@ -56,7 +56,7 @@ def sa_merging(
     >>> sa_merging([tau], score=magnitude_score(), T=2, p=0.3)[0]["w"]            # ceil(0.7^2 * 4) = 2 survive
     tensor([[ 4.,  0.,  0., -3.]])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     if T < 1 or T != int(T):
         raise ValueError(f"T: got {T}, expected a whole number of rounds, at least 1")
     if not 0 <= p < 1:
@@ -112,6 +112,7 @@ def _in_a_row(tensors: dict[str, Tensor]) -> Shaped[Tensor, " d"]:
 
 def density(taus: Sequence[Params]) -> float:
     """The share of entries that are not zero, over all task vectors."""
+    taus = list(taus)
     return sum(int(tau[key].count_nonzero()) for tau in taus for key in tau) / sum(
         tau[key].numel() for tau in taus for key in tau
     )
@@ -123,7 +124,7 @@ def sign_conflict(taus: Sequence[Params]) -> float:
     >>> sign_conflict([{"w": torch.tensor([1.0, 1.0, 1.0])}, {"w": torch.tensor([2.0, -2.0, 0.0])}])
     0.5
     """
-    shared, conflicts = 0, 0
+    taus, shared, conflicts = check_same_structure(taus), 0, 0
     for key in taus[0]:
         up = sum((tau[key] > 0).int() for tau in taus)
         down = sum((tau[key] < 0).int() for tau in taus)

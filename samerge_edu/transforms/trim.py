@@ -26,7 +26,7 @@ def trim(taus: Sequence[Params], density: float = 0.2, scope: str = "global") ->
     >>> trim([{"w": torch.tensor([4.0, 1.0, -3.0])}], density=2 / 3)[0]["w"]
     tensor([ 4.,  0., -3.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     keep = keep_largest(taus, density, scope)
     tau_hat = [{} for _ in taus]

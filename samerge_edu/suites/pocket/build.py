@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ...files import LazyParams, save_params
 from ...lora import LoRA, write_peft
 from ...params import Params
+from ..published.names import split
 from . import suite as pocket
 from .captions import WordTokenizer
 from .tasks import ID_TASKS, TASKS, draw
@@ -101,7 +102,7 @@ def make_expert(base: Base, task: str, file: Path) -> None:
 
 
 def make_lora_expert(base: Base, task: str, r: int, folder: Path) -> None:
-    """A LoRA of rank r on the attention and MLP matrices, in PEFT's format, unless it is there already."""
+    """A LoRA of rank r on the attention and MLP matrices, in a file that PEFT loads, unless it is there already."""
     recipe = RECIPES["lora"] | HARDER.get(task, {}) | {"r": r, "alpha": r}
     if not up_to_date(folder / "adapter_model.safetensors", recipe):
         visual = copy.deepcopy(base[0].visual)
@@ -109,7 +110,8 @@ def make_lora_expert(base: Base, task: str, r: int, folder: Path) -> None:
         reached = fit(visual, base, task, recipe, label=f"LoRA r={r} {task}")
         folder.mkdir(parents=True, exist_ok=True)
         adapter = {k: LoRA(u.A.detach().half(), u.B.detach().half(), u.scale) for k, u in updates.items()}
-        write_peft(folder, adapter, base_model="samerge_edu pocket base", metadata=metadata(recipe, {task: reached}))
+        about = {"base_model": "samerge_edu pocket base", "metadata": metadata(recipe, {task: reached})}
+        write_peft(folder, split(adapter), **about)
 
 
 def fit(visual: nn.Module, base: Base, task: str, recipe: dict, label: str) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...files import LazyParams, load_params
 from ...lora import dense, read_peft
 from ...params import add
+from ..published.names import fused, hf_weight
 from ..suite import Suite
 from .captions import WordTokenizer
 from .tasks import TASKS, draw
@@ -42,10 +43,11 @@ def load_pocket_pair(which: str, device: str | torch.device = "cpu") -> Suite:
 
 
 def load_pocket_lora(r: int = 16, device: str | torch.device = "cpu") -> Suite:
-    """The same base with eight LoRA experts of rank r, in PEFT's format."""
+    """The same base with eight LoRA experts of rank r, in files that PEFT loads into a Hugging Face CLIP tower."""
     suite = _suite(f"pocket-lora-{r}", WEIGHTS / "base", None, device)
     folders = sorted((WEIGHTS / f"lora_r{r}").iterdir(), key=lambda folder: list(TASKS).index(folder.name))
-    suite.adapters = {folder.name: read_peft(folder) for folder in folders}
+    layers = len(suite.visual.transformer.resblocks)
+    suite.adapters = {folder.name: fused(read_peft(folder, hf_weight), layers) for folder in folders}
     theta_0 = suite.theta_0
     suite.experts = {name: add(theta_0, dense(adapter, like=theta_0)) for name, adapter in suite.adapters.items()}
     return suite

@@ -25,7 +25,7 @@ from ..suite import Suite
 from .data import fetch, read
 from .hub import convert_pickle, locate, open_safetensors, prefetch
 from .manifest import MODELS, SUITES, TA8, TALL14, TALL20, WORKSHOP, base_assets, expert_assets
-from .names import Renamed, build_clip, check_activation, from_hf, hf_names, image_tower, zero_shot_head
+from .names import Renamed, build_clip, check_activation, from_hf, fused, hf_weight, image_tower, zero_shot_head
 
 _CAPTIONS = Path(__file__).parent / "class_names.json"  # FusionBench's and OpenAI's, both MIT
 
@@ -200,52 +200,18 @@ def read_expert(config: Path, weights: Path, visual: torch.nn.Module, device: to
 
 
 def read_adapter(config: Path, weights: Path, layers: int) -> dict[str, LoRA]:
-    """A LoRA adapter of a Hugging Face CLIP from its two files, under our names: see `lora.read_peft`, `fused`.
+    """A LoRA adapter of a Hugging Face CLIP from its two files, under our names: see `lora.read_peft`, `names.fused`.
 
     KnOTS' adapters exist as pickles only: their tensors, and nothing else, are taken out (see `hub.convert_pickle`).
     """
     if weights.suffix == ".safetensors":
-        return fused(read_peft(weights.parent, _hf_weight), layers)
+        return fused(read_peft(weights.parent, hf_weight), layers)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder, config.parent.name)
         folder.mkdir()
         shutil.copyfile(config, folder / CONFIG)
         convert_pickle(weights, folder / WEIGHTS)
-        return fused(read_peft(folder, _hf_weight), layers)
-
-
-def _hf_weight(module: str) -> str:
-    """`vision_model.encoder.layers.0.self_attn.q_proj`, however wrapped, -> the weight's name in `clip.hf_names`."""
-    return module[max(0, module.find("encoder.layers.")) :] + ".weight"
-
-
-def fused(adapter: Mapping[str, LoRA], layers: int) -> dict[str, LoRA]:
-    """Adapters of q, k and v as one adapter of the fused projection, exactly.
-
-        [s B_q A_q]       [B_q        ] [A_q]
-        [s B_k A_k]  =  s [    B_k    ] [A_k]         rank r_q + r_k + r_v; each rank belongs to q, k or v alone
-        [s B_v A_v]       [        B_v] [A_v]
-
-    One that is missing (some adapters leave k alone) gets rows of zeros. Raises ValueError for a name that is no
-    matrix of a CLIP image tower with so many layers.
-    """
-    out, used = {}, set()
-    for ours, theirs in hf_names(layers).items():
-        parts = {i: adapter[t] for i, t in enumerate(theirs) if t in adapter}
-        used |= {theirs[i] for i in parts}
-        if len(theirs) == 1 and parts:
-            out[ours] = parts[0]
-        elif parts:
-            scale, rows = next(iter(parts.values())).scale, len(next(iter(parts.values())).B)
-            A = torch.cat([part.A for part in parts.values()])
-            B, rank = A.new_zeros(rows * len(theirs), len(A)), 0
-            for i, part in parts.items():
-                B[i * rows : (i + 1) * rows, rank : rank + len(part.A)] = part.B * (part.scale / scale)
-                rank += len(part.A)
-            out[ours] = LoRA(A, B, scale)
-    if unknown := sorted(adapter.keys() - used):
-        raise ValueError(f"the adapter has '{unknown[0]}', which a CLIP image tower of {layers} layers has not")
-    return out
+        return fused(read_peft(folder, hf_weight), layers)
 
 
 class WithAdapter(Mapping[str, Tensor]):

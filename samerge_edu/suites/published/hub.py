@@ -249,9 +249,8 @@ def read_pickled_tensors(path: str | Path) -> dict[str, Tensor]:
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # the reader raises many types for what it refuses
-        raise ValueError(
-            f"{Path(path).name} holds more than tensors and was not opened: {str(e).splitlines()[0]}"
-        ) from e
+        why = (str(e).splitlines() or [type(e).__name__])[0]  # of an empty file it says nothing at all
+        raise ValueError(f"{Path(path).name} holds more than tensors and was not opened: {why}") from e
     if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
         raise ValueError(f"{Path(path).name}: expected a dictionary of tensors")
     return tensors

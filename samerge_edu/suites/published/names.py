@@ -25,7 +25,8 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ...params import Params, Structure, structure
+from ...lora import LoRA
+from ...params import Params, Structure, block_index, structure
 
 # ---------------------------------------------------------------------------- names
 
@@ -146,6 +147,67 @@ def to_hf(params: Params, prefix: str = "vision_model.") -> dict[str, Tensor]:
         pieces = params[ours].chunk(len(theirs))
         out |= {prefix + name: piece.clone() for name, piece in zip(theirs, pieces, strict=True)}
     return out | ({_HF_PROJ: params[_PROJ].T.contiguous()} if _PROJ in params else {})
+
+
+# ---------------------------------------------------------------------------- names of LoRA adapters
+
+
+def hf_weight(module: str) -> str:
+    """`vision_model.encoder.layers.0.self_attn.q_proj`, however wrapped, -> the weight's name in `hf_names`.
+
+    Raises ValueError for a module of the text tower, whose layers have the same names.
+    """
+    if "text_model." in module:
+        raise ValueError(f"'{module}' is of the text tower: this adapter changes more than the image tower")
+    return module[max(0, module.find("encoder.layers.")) :] + ".weight"
+
+
+def fused(adapter: Mapping[str, LoRA], layers: int) -> dict[str, LoRA]:
+    """Adapters of q, k and v as one adapter of the fused projection, exactly.
+
+        [s B_q A_q]       [B_q        ] [A_q]
+        [s B_k A_k]  =  s [    B_k    ] [A_k]         rank r_q + r_k + r_v; each rank belongs to q, k or v alone
+        [s B_v A_v]       [        B_v] [A_v]
+
+    Where all share one A, as after `split`, it is [B_q; B_k; B_v] A again, of rank r. One that is missing (some
+    adapters leave k alone) gets rows of zeros. Raises ValueError for a name that is no matrix of a CLIP image tower
+    with so many layers.
+    """
+    out, used = {}, set()
+    for ours, theirs in hf_names(layers).items():
+        parts = {i: adapter[t] for i, t in enumerate(theirs) if t in adapter}
+        used |= {theirs[i] for i in parts}
+        if len(theirs) == 1 and parts:
+            out[ours] = parts[0]
+        elif parts:
+            first = next(iter(parts.values()))
+            scale, rows = first.scale, len(first.B)
+            shared = all(torch.equal(part.A, first.A) for part in parts.values())
+            A = first.A if shared else torch.cat([part.A for part in parts.values()])
+            B, rank = A.new_zeros(rows * len(theirs), len(A)), 0
+            for i, part in parts.items():
+                B[i * rows : (i + 1) * rows, rank : rank + len(part.A)] = part.B * (part.scale / scale)
+                rank += 0 if shared else len(part.A)
+            out[ours] = LoRA(A, B, scale)
+    if unknown := sorted(adapter.keys() - used):
+        raise ValueError(f"the adapter has '{unknown[0]}', which a CLIP image tower of {layers} layers has not")
+    return out
+
+
+def split(adapter: Mapping[str, LoRA], prefix: str = "vision_model.") -> dict[str, LoRA]:
+    """The way back: our adapter under Hugging Face's names, where q, k and v share the A of the fused projection.
+
+    `lora.write_peft` then saves an adapter that PEFT loads into a `CLIPVisionModelWithProjection` (see `to_hf`).
+    Raises ValueError for a name that is no matrix of our CLIP image tower.
+    """
+    names = hf_names(1 + max((block_index(key) or 0 for key in adapter), default=0))
+    out = {}
+    for ours, (A, B, scale) in adapter.items():
+        if ours not in names:
+            raise ValueError(f"the adapter has '{ours}', which is no matrix of a CLIP image tower")
+        for name, rows in zip(names[ours], B.chunk(len(names[ours])), strict=True):
+            out[prefix + name] = LoRA(A, rows, scale)
+    return out
 
 
 # ---------------------------------------------------------------------------- architecture
