@@ -143,9 +143,9 @@ REFUSED = {  # fields that change what the factors mean, if they are set
     "layer_replication": "the adapter is of a model with more layers than the base",
     "target_parameters": "the factors of bare parameters have no names of their own",
 }
-PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
-"""Values of `init_lora_weights` that start at B A = 0, or leave the base alone. After the others (PiSSA, OLoRA, CorDA,
-LoftQ, LoRA-GA, MiCA) the update is s B A - s B0 A0, and the file does not hold the start."""
+PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva", "mica")
+"""Values of `init_lora_weights` that leave the base alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) take their
+start off the base: the update is then s B A - s B0 A0, and the file does not hold the start."""
 
 
 def weight_of(module: str) -> str:
@@ -225,7 +225,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         elif field == "bias" and value not in ("none", None):
             expected = "trained biases would be lost"
         elif field == "init_lora_weights" and not (isinstance(value, bool | str | None) and value in PLAIN_STARTS):
-            expected = "such a start is taken off the base, so the update is no s B A"
+            expected = "such a start is taken off the base, so the update is no s B A; let PEFT convert it when saving"
         elif field in KIND_OF and value is not None and not KINDS[KIND_OF[field]](value):
             expected = f"expected {KIND_OF[field]}"
         elif field not in (*KIND_OF, "peft_type", "bias", "init_lora_weights") and not _is_unset(value):
@@ -277,6 +277,9 @@ def write_peft(
     lora_alpha / r, with lora_alpha = scale * r. `base_model` is a name for people to read; `metadata` goes into the
     tensors' file. PEFT adapts both weights of an `nn.MultiheadAttention` or none, at one rank and scale: raises
     ValueError for `x.in_proj_weight` without such an `x.out_proj.weight`.
+
+    Limits: PEFT up to 0.21 adds the update of such an out_proj twice (its pull request 3774). Files for those
+    versions need q, k and v apart: `suites.published.names.split` makes them of a CLIP tower's adapter.
     """
     (adapter,) = check_adapters([adapter])
     folder = Path(folder)
