@@ -49,6 +49,7 @@ def forecast(
     at 0.2 (tests/benchmarks/bench_streaming.py). One tensor at a time is what a sum needs; a method that takes
     singular values of it (TSV-M) was measured at five times that, 0.4 GiB in all.
     """
+    models = list(models)
     spec = structure(models[0])
     numel = {k: torch.Size(shape).numel() for k, (shape, _) in spec.items()}
     n, d, largest = len(models) - 1, sum(numel.values()), max(numel.values())

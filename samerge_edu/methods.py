@@ -147,6 +147,7 @@ def knots_ties(suite) -> Callable[[Sequence[Params]], Params]:
     layers = list(adapters(suite)[0])
 
     def merge(taus: Sequence[Params]) -> Params:
+        taus = list(taus)
         tau_m = knots([{key: tau[key] for key in layers} for tau in taus], merge=ties)
         return {key: tau_m[key] if key in tau_m else torch.zeros_like(taus[0][key]) for key in taus[0]}
 

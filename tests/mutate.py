@@ -221,12 +221,12 @@ def _replace(old, new):
 
 
 def tests_for(file):
-    """The test files that import the module, by how often they name it, its doctests, the shared properties."""
+    """The test files that import the module, its own first, then by how often they name it; doctests and properties."""
     *parent, name = file.relative_to(ROOT).with_suffix("").parts
     imports = re.compile(rf"{'.'.join(parent)}\.{name}\b|from {'.'.join(parent)} import .*\b{name}\b")
     texts = {test: test.read_text("utf-8") for test in sorted((ROOT / "tests").glob("*.py")) if test != Path(__file__)}
     found = [test for test in texts if imports.search(texts[test]) and test.name.startswith("test_")]
-    found.sort(key=lambda test: -texts[test].count(name))
+    found.sort(key=lambda test: (not test.stem.endswith(f"_{name}"), -texts[test].count(name)))
     properties = ROOT / "tests" / "shared_properties.py"
     last = [ROOT / "tests" / "test_shared_properties.py"] if imports.search(texts[properties]) else []
     return [str(path.relative_to(ROOT)) for path in (*found, file, *last)]

@@ -328,7 +328,7 @@ def test_breadcrumbs_without_masks_is_task_arithmetic():
 
 
 def test_breadcrumbs_leaves_something_of_every_small_tensor():
-    """mergekit's slice [a:-0] and the authors' truncation both erase these."""
+    """The authors' truncation of both counts erases these (as mergekit's slice [a:-0] did before 0.1.5)."""
     tau = {
         "scalar": torch.tensor(2.0),
         "one": torch.tensor([3.0]),

@@ -75,7 +75,8 @@ def iso_cts(
     Returns tau_m in the task vectors' dtype. The paper tunes the scale on validation data: lam = 1.5, 1.2, 1.1
     for 8, 14, 20 tasks on ViT-B/32.
     Raises ValueError for a share outside [0, 1], and as `iso_c`.
-    Limits and differences: those of `iso_c`; and a small share of few directions, where the authors'
+    Limits and differences: those of `iso_c`, so also where the experts' own directions run out (one expert is zero, or
+    experts are identical: nothing is left beside the sum's); and a small share of few directions, where the authors'
     rounding asks for more than r in all, gives floor(r / N) to each expert here.
 
     >>> a, b = {"w": torch.diag(torch.tensor([5.0, 3.0, 0.0]))}, {"w": torch.diag(torch.tensor([5.0, 0.0, 1.0]))}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..params import Params, check_same_structure, working
+from ..params import Params, check_finite, check_same_structure, working
 
 
 def knots(
@@ -24,15 +24,18 @@ def knots(
     basis; the paper's KnOTS-TIES is `partial(ties, density=0.2)`, ranked over all layers jointly. `cutoff`: singular
     values at or below it are dropped (the authors' 1e-5). Tensors that are no matrices go to `merge` as they are.
     Returns tau_m in the task vectors' dtype; the SVD is taken in float64. The authors scale it by 0.6 on ViT-B/32.
-    Raises ValueError for an empty list, structures that differ, and a cutoff below 0.
+    Raises ValueError for an empty list, structures that differ, NaN or infinity, and a cutoff below 0.
 
-    Limit: a merge that is linear (sum, mean) comes out of the basis unchanged, up to the cutoff.
+    Limits: a merge that is linear (sum, mean) comes out of the basis unchanged, up to the cutoff. The largest singular
+    value stays even at or below the cutoff, so a layer that no expert changes sends one row of zeros a task to `merge`,
+    which counts in TIES' density.
 
     >>> taus = [{"w": torch.tensor([[3.0, 0.0]])}, {"w": torch.tensor([[0.0, 4.0]])}]
     >>> knots(taus, merge=lambda blocks: {"w": blocks[0]["w"] + blocks[1]["w"]})["w"]
     tensor([[3., 4.]])
     """
     taus = check_same_structure(taus)
+    check_finite(taus)
     if cutoff < 0:
         raise ValueError(f"cutoff: got {cutoff}, expected at least 0")
     blocks: list[dict[str, Tensor]] = [{} for _ in taus]

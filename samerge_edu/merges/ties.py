@@ -30,8 +30,9 @@ def ties(
     Ties: equal magnitudes are trimmed in order of name, then position, so that exactly density * d stay; where
     the trimmed values cancel to exactly 0, tau_m^p = 0, as the formula says.
     Differs from the authors' code, which keeps one entry more in Step 1 (and all that equal it) and gives a
-    cancelled entry the majority sign of all p; mergekit and PEFT elect + there. mergekit also puts the experts'
-    weights in before the election; here all experts weigh the same.
+    cancelled entry the majority sign of all p; mergekit and PEFT elect + there. Of a tensor of n entries they keep
+    int(density * n), here round(density * n) stay. mergekit also puts the experts' weights in before the election; here
+    all experts weigh the same.
 
     >>> import torch
     >>> a, b = {"w": torch.tensor([4.0, 1.0, -3.0])}, {"w": torch.tensor([2.0, 0.5, 5.0])}

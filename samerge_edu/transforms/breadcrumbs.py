@@ -26,7 +26,7 @@ def breadcrumbs(taus: Sequence[Params], density: float = 0.15, outliers: float =
     Returns N task vectors. Counts are exact, equal magnitudes are ordered by position.
     Raises ValueError for a density outside (0, 1], density + outliers above 1, structures that differ, NaN, infinity.
     Differs from the authors' code, which truncates both counts, so that rows with fewer than 1 / beta entries are
-    erased; and from mergekit, which ranks whole tensors and erases those with fewer than 1 / gamma entries.
+    erased; and from mergekit, which ranks whole tensors.
 
     >>> import torch
     >>> tau = {"w": torch.tensor([4.0, 1.0, -3.0, 0.5, 2.0])}

@@ -64,7 +64,8 @@ def free_fr(
     keys of which none ends as in `matrices.BLOCK_WEIGHTS`, an empty list, keys, shapes, dtypes that differ, NaN.
     Limits: a constant matrix is all low frequency and becomes 0; so does a 1 x 1 matrix.
     Differs from the authors' code, which (a) keeps frequencies at a distance of exactly min(H, W) // 10 twice,
-    (b) centres the disc half an entry off on odd sides, (c) adds the first expert's biases, unscaled by the others.
+    (b) centres the disc half an entry off on odd sides, (c) adds the first expert's biases, and those alone, after
+    making them equally loud as well.
 
     >>> constant, checks = torch.ones(2, 2), torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
     >>> free_fr([{"w": 3 * constant + checks}], scope="matrices")[0]["w"]  # the mean, frequency 0, is what goes

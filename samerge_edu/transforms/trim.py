@@ -18,7 +18,8 @@ def trim(taus: Sequence[Params], density: float = 0.2, scope: str = "global") ->
         taus: N >= 1 task vectors; may be lazy.
         density: fraction kept, in (0, 1]; 0.2 is the k = 20 % of TIES.
         scope: "global" ranks the whole model at once (TIES), so that a tensor whose changes are all small
-            vanishes; "tensor" keeps the same share of every tensor (mergekit, PEFT).
+            vanishes; "tensor" keeps the same share of every tensor (mergekit, PEFT: there int(density * n) of n
+            entries, here round(density * n)).
     Returns N task vectors. Counts are exact: equal magnitudes are kept in order of name, then position.
     Raises ValueError for a density outside (0, 1], an unknown scope, structures that differ, NaN or infinity.
 
