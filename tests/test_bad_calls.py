@@ -67,17 +67,17 @@ CALLS = [  # what is called, what it says
     (lambda: accuracy(SUITE, half(WHOLE), "ink"), "theta: missing key 'transformer.resblocks.0.mlp"),
     (lambda: accuracy(SUITE, WHOLE | {"more": TAU["w"]}, "ink"), "theta: unknown key 'more', as the base has them"),
     (lambda: accuracy(SUITE, with_nan(WHOLE), "ink"), "theta, key 'class_embedding': got NaN or infinity, expected"),
-    (lambda: accuracy(SUITE, WHOLE | {"proj": torch.ones(2, 2)}, "ink"), "theta, key 'proj': got shape (2, 2), expected"),
-    (lambda: accuracy(SUITE, WHOLE | {"proj": WHOLE["proj"].long()}, "ink"), "theta, key 'proj': got torch.int64, expected"),
+    (lambda: accuracy(SUITE, WHOLE | {"proj": torch.ones(2, 2)}, "ink"), "theta, key 'proj': got shape (2, 2), expect"),
+    (lambda: accuracy(SUITE, WHOLE | {"proj": WHOLE["proj"].long()}, "ink"), "theta, key 'proj': got torch.int64, exp"),
     (lambda: accuracy(SUITE, WHOLE | {"proj": WHOLE["proj"].numpy()}, "ink"), "key 'proj': got a ndarray, expected"),
-    (lambda: accuracy(SUITE, SUITE.tower, "ink"), "got a VisionTransformer, expected a dictionary of tensors; take model.st"),
+    (lambda: accuracy(SUITE, SUITE.tower, "ink"), "got a VisionTransformer, expected a dictionary of tensors; take mo"),
     (lambda: scores(SUITE, half(WHOLE)), "theta: missing key"),
     (lambda: id_average(SUITE, half(WHOLE), "val"), "theta: missing key"),
     (lambda: reference(SUITE, SUITE.experts | {"ink": half(WHOLE)}), "theta: missing key"),
     (lambda: choose_lam(SUITE, half(WHOLE)), "is missing from the update"),
     (lambda: choose_lam(SUITE, with_nan(WHOLE)), "theta, key 'class_embedding': got NaN or infinity"),
     # how many images, which tasks
-    (lambda: accuracy(SUITE, WHOLE, "ink", n=0), "n: got 0, expected a whole number of images, at least 1, or None for all"),
+    (lambda: accuracy(SUITE, WHOLE, "ink", n=0), "n: got 0, expected a whole number of images, at least 1, or None fo"),
     (lambda: accuracy(SUITE, WHOLE, "ink", n=-1), "n: got -1, expected"),
     (lambda: scores(SUITE, WHOLE, n=2.5), "n: got 2.5, expected"),
     (lambda: choose_lam(SUITE, WHOLE, n=0), "n: got 0, expected"),
@@ -85,14 +85,14 @@ CALLS = [  # what is called, what it says
     (lambda: scores(SUITE, WHOLE, tasks=[]), "tasks: got none, expected some of ink, noise, land"),
     (lambda: scores(SUITE, WHOLE, tasks="inc"), "unknown task: got 'inc', expected one of ink"),
     # no dictionaries of tensors
-    (lambda: task_vectors(nn.Linear(2, 2), [nn.Linear(2, 2)]), "model 0: got a Linear, expected a dictionary of tensors; tak"),
-    (lambda: average([nn.Linear(2, 2)]), "task vector 0: got a Linear, expected a dictionary of tensors; take model.state_di"),
+    (lambda: task_vectors(nn.Linear(2, 2), [nn.Linear(2, 2)]), "model 0: got a Linear, expected a dictionary of tenso"),
+    (lambda: average([nn.Linear(2, 2)]), "task vector 0: got a Linear, expected a dictionary of tensors; take model.s"),
     (lambda: average([{"w": np.ones(2)}]), "task vector 0: key 'w': got a ndarray, expected a torch tensor"),
     (lambda: add(BASE, {"w": [1.0], "b": [1.0]}), "key 'w': got a list, expected a torch tensor"),
     (lambda: save_params("unused", {"w": np.ones(2)}), "key 'w': got a ndarray, expected a torch tensor"),
-    (lambda: average([{"w": torch.ones(2, device="meta")}]), "task vector 0: key 'w': got a meta tensor, which holds no num"),
-    (lambda: ties([{"w": torch.eye(2).to_sparse()}]), "task vector 0: key 'w': got a torch.sparse_coo tensor, expected a de"),
-    (lambda: trim([{"w": torch.ones(2, dtype=torch.complex64)}]), "task vector 0, key 'w': got complex tensor torch.complex64"),
+    (lambda: average([{"w": torch.ones(2, device="meta")}]), "task vector 0: key 'w': got a meta tensor, which holds"),
+    (lambda: ties([{"w": torch.eye(2).to_sparse()}]), "task vector 0: key 'w': got a torch.sparse_coo tensor, expecte"),
+    (lambda: trim([{"w": torch.ones(2, dtype=torch.complex64)}]), "task vector 0, key 'w': got complex tensor torch.c"),
     (lambda: trim([{"w": torch.ones(2, dtype=torch.int32)}]), "task vector 0, key 'w': got integer buffer torch.int32"),
     # tensors that want a gradient
     (lambda: ties([WANTS, TAU]), "task vector 0, key 'w': wants a gradient, expected a plain tensor: detach() it"),
@@ -104,7 +104,7 @@ CALLS = [  # what is called, what it says
     (lambda: task_vectors(BASE, 3), "got a int, expected a list of experts"),
     (lambda: task_vectors(BASE, (x for x in [])), "got 0 experts, expected at least 1"),
     (lambda: lazy_task_vectors(BASE, BASE), "got one expert, expected a list of them"),
-    (lambda: merge_to_file(BASE, BASE, average, "unused", lam=1, per_tensor=True, recipe="x"), "got one expert, expected"),
+    (lambda: merge_to_file(BASE, BASE, average, "unused", lam=1, per_tensor=True, recipe="x"), "got one expert, expec"),
     # numbers
     (lambda: trim([TAU], density="0.2"), "density: got '0.2', expected the fraction kept, a number in (0, 1]"),
     (lambda: trim([TAU], density=20), "density: got 20, expected the fraction kept, in (0, 1]; 20 % is 0.2"),
@@ -113,8 +113,8 @@ CALLS = [  # what is called, what it says
     (lambda: add(BASE, TAU, lam=math.inf), "lam: got inf, expected a finite number"),
     (lambda: add(BASE, TAU, lam="0.3"), "lam: got '0.3', expected a finite number"),
     (lambda: add(BASE, TAU, lam=torch.ones(2)), "lam: got nan, expected a finite number"),
-    (lambda: add({"w": torch.tensor([1, 2])}, {"w": torch.tensor([0.5, 0.5])}), "key 'w': got torch.int64 in the base, expec"),
-    (lambda: add({"w": torch.ones(2)}, {"w": torch.tensor([1, 2])}), "key 'w': got torch.int64 in the update, expected"),
+    (lambda: add({"w": torch.tensor([1, 2])}, {"w": torch.tensor([0.5, 0.5])}), "key 'w': got torch.int64 in the base"),
+    (lambda: add({"w": torch.ones(2)}, {"w": torch.tensor([1, 2])}), "key 'w': got torch.int64 in the update, expecte"),
     (lambda: clip_flow(WHOLE, heads=0), "heads: got 0, expected the number of attention heads, at least 1"),
     (lambda: clip_flow(WHOLE, heads="2"), "heads: got '2', expected the number of attention heads"),
     (lambda: topk_mask(torch.ones(3), 4), "k: got 4, expected 0..3"),
@@ -127,12 +127,12 @@ CALLS = [  # what is called, what it says
     (lambda: sign_conflict([TAU, {"w": TAU["w"]}]), "task vector 1: missing key 'b' (1 missing in all)"),
     (lambda: add(BASE, but(TAU, b=None)), "key 'b' is missing from the update"),
     (lambda: unflatten(torch.ones(5), like=BASE), "got a vector of shape (5,), expected (6,)"),
-    (lambda: flow_score(BASE, chain_flow)([but(TAU, b=None)]), "task vector 0, key 'b': got no such tensor, expected (2,)"),
+    (lambda: flow_score(BASE, chain_flow)([but(TAU, b=None)]), "task vector 0, key 'b': got no such tensor, expected"),
     (lambda: iso_c([TAU, NAN]), "task vector 1, key 'w': got 1 entries that are NaN or infinite"),
     (lambda: knots([TAU, NAN], merge=average), "task vector 1, key 'w': got 1 entries that are NaN or infinite"),
     # adapters
-    (lambda: dense({"w": LoRA(A.double(), B, 1.0)}), "adapter 0, key 'w': got A torch.float64 and B torch.float32, expected"),
-    (lambda: dense({"w": LoRA(A.long(), B.long(), 1.0)}), "adapter 0, key 'w': got A torch.int64 and B torch.int64, expected"),
+    (lambda: dense({"w": LoRA(A.double(), B, 1.0)}), "adapter 0, key 'w': got A torch.float64 and B torch.float32, ex"),
+    (lambda: dense({"w": LoRA(A.long(), B.long(), 1.0)}), "adapter 0, key 'w': got A torch.int64 and B torch.int64, e"),
     (lambda: dense({"w": LoRA(A, B, math.nan)}), "adapter 0, key 'w': got scale nan, expected a finite number"),
     (lambda: dense({"w": LoRA(A, B, "2")}), "adapter 0, key 'w': got scale '2', expected a finite number"),
     (lambda: dense({"w": LoRA(A.numpy(), B, 1.0)}), "key 'A': got a ndarray, expected a torch tensor"),
@@ -140,12 +140,12 @@ CALLS = [  # what is called, what it says
     (lambda: check_adapters({"w": LoRA(A, B, 1.0)}), "got one adapter, expected a list of them: put it in brackets"),
     (lambda: cat(iter([])), "got 0 adapters, expected at least 1"),
     # files
-    (lambda: save_params("unused", {"__metadata__": torch.ones(1)}), "got a tensor named '__metadata__', expected text other"),
+    (lambda: save_params("unused", {"__metadata__": torch.ones(1)}), "got a tensor named '__metadata__', expected tex"),
     (lambda: save_params("unused", BASE, {"recipe": None}), "metadata: got 'recipe': None, expected text"),
-    (lambda: save_params("unused", {"w": torch.ones(1, dtype=torch.complex64)}), "'w': got torch.complex64, expected one of"),
+    (lambda: save_params("unused", {"w": torch.ones(1, dtype=torch.complex64)}), "'w': got torch.complex64, expected"),
     (lambda: merge_to_file(**SIZES | {"recipe": None}, out="unused"), "metadata: got 'recipe': None, expected text"),
-    (lambda: merge_to_file(**SIZES, out="unused", keep={"w": TAU["w"]}), "keep: got 'w', which is a merged tensor's name too"),
-    (lambda: merge_to_file(**SIZES, out="unused", keep={"__metadata__": TAU["w"]}), "got a tensor named '__metadata__'"),
+    (lambda: merge_to_file(**SIZES, out="unused", keep={"w": TAU["w"]}), "keep: got 'w', which is a merged tensor's n"),
+    (lambda: merge_to_file(**SIZES, out="unused", keep={"__metadata__": TAU["w"]}), "got a tensor named '__metadata__"),
 ]  # fmt: skip
 
 
@@ -188,7 +188,7 @@ OF_LISTS = {
     "flow_score": lambda taus: flow_score({"w": BASE["w"]}, chain_flow)({"w": tau["w"]} for tau in taus),
     "random_score": lambda taus: random_score(torch.Generator().manual_seed(0))(taus),
     "keep_largest": lambda taus: {key: keep_largest(taus, 0.5)(key) for key in ("w",)},
-    "forecast": lambda models: forecast(models, per_tensor=True).needs,
+    "forecast": lambda models: str(forecast(models, per_tensor=True).needs),
 }
 
 
@@ -257,8 +257,10 @@ def test_half_and_double_precision_are_scored():
 
 
 def test_a_suite_draws_no_images_for_no_number():
-    suite = Suite(**{name: None for name in ("name", "family", "theta_0", "experts", "heads", "visual", "logit_scale")},
-                  attention_heads=1, tasks={"ink": SimpleNamespace(kind="id")}, draw=lambda *a: pytest.fail("drawn"))  # fmt: skip
+    unused = dict.fromkeys(
+        ("name", "family", "theta_0", "experts", "heads", "visual", "logit_scale", "attention_heads")
+    )
+    suite = Suite(**unused, tasks={"ink": SimpleNamespace(kind="id")}, draw=lambda *_: pytest.fail("drawn"))
     for n in (0, -3, 1.5):
         with pytest.raises(ValueError, match=f"n: got {n}, expected a whole number of images"):
             suite.images("ink", "val", n)
