@@ -121,22 +121,26 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "ranks by name": lambda x: isinstance(x, dict) and all(map(KINDS["a whole number >= 1"], x.values())),
     "numbers by name": lambda x: isinstance(x, dict) and all(map(_is_number, x.values())),
 }
-FIELDS = {  # of adapter_config.json: which layers, how it was trained, and the scale
-    "true or false": ("use_rslora", "inference_mode", "ensure_weight_tying"),
+FIELDS = {  # of adapter_config.json, and what PEFT writes there
+    "true or false": (
+        *("use_rslora", "inference_mode", "ensure_weight_tying"),
+        *("use_dora", "lora_bias", "fan_in_fan_out", "use_qalora"),
+    ),
     "a whole number >= 1": ("r", "qalora_group_size"),
     "a finite number": ("lora_alpha", "lora_dropout"),
     "text": ("base_model_name_or_path", "revision", "task_type", "peft_version", "megatron_core"),
-    "names": ("target_modules", "exclude_modules", "layers_pattern"),
-    "whole numbers": ("layers_to_transform",),
+    "names": ("target_modules", "exclude_modules", "layers_pattern", "modules_to_save", "target_parameters"),
+    "whole numbers": ("layers_to_transform", "alora_invocation_tokens"),
     "a table": ("auto_mapping", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config"),
     "ranks by name": ("rank_pattern",),
     "numbers by name": ("alpha_pattern",),
 }
 KIND_OF = {field: kind for kind, fields in FIELDS.items() for field in fields}
-REFUSED = {  # fields that change what the factors mean, if they are set
+REFUSED = {  # fields that change what the factors mean, if they are set; so does every field that is not in FIELDS
     "use_dora": "DoRA rescales the base's columns too, so it is no s B A",
     "lora_bias": "trained biases would be lost",
     "fan_in_fan_out": "transposed weights are not supported",
+    "use_qalora": "the factors are made for a quantised base",
     "modules_to_save": "fully trained modules would be lost",
     "trainable_token_indices": "trained tokens would be lost",
     "alora_invocation_tokens": "an activated LoRA acts on some tokens only",
@@ -179,7 +183,7 @@ def read_peft(folder: str | Path, weight_of: Callable[[str], str] = weight_of) -
     if 2 * len(modules) != len(tensors):
         raise ValueError(f"{folder.name}/{WEIGHTS}: got {len(tensors)} tensors, expected a lora_A for each lora_B")
 
-    adapter, source, patience = {}, {}, Patience(seconds=5)
+    adapter, source, patience = {}, {}, Patience(seconds=2)
     for prefixed, name in modules.items():
         module, A, B = prefixed.removeprefix(PREFIX), tensors[name], tensors[f"{prefixed}.lora_B.weight"]
         attention, inner, _ = module.rpartition(OUT_PROJ)  # the module that r and alpha are looked up for
@@ -218,6 +222,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     for field in ("peft_type", "r", "lora_alpha"):
         if config.get(field) is None:
             raise ValueError(f"{file}: missing field '{field}'")
+    known = {*KIND_OF, "peft_type", "bias", "init_lora_weights"}
     for field, value in config.items():
         expected = None
         if field == "peft_type" and value != "LORA":
@@ -228,7 +233,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             expected = "such a start is taken off the base, so the update is no s B A; let PEFT convert it when saving"
         elif field in KIND_OF and value is not None and not KINDS[KIND_OF[field]](value):
             expected = f"expected {KIND_OF[field]}"
-        elif field not in (*KIND_OF, "peft_type", "bias", "init_lora_weights") and not _is_unset(value):
+        elif (field in REFUSED or field not in known) and not _is_unset(value):
             expected = REFUSED.get(field, "it is not known here, and may make the update something else than s B A")
         if expected:
             raise ValueError(f"{file}: got {field} = {_short(value)}; {expected}")

@@ -65,8 +65,8 @@ def check_same_structure(models: Iterable[Params], at_least: int = 1, what: str 
 
     A generator can be read once only, so who calls this goes on with the list: `taus = check_same_structure(taus)`.
     `at_least` is how many models the caller needs, `what` what an error calls them. Says got / expected / which key;
-    the first model is the expectation. The order of keys may differ. Tensors that want a gradient are refused, and
-    tensors on another device than the first one's.
+    the first model is the expectation. The order of keys may differ. Tensors on another device than the first one's
+    are refused; tensors that want a gradient are handed out without: a merge is no step of training.
     """
     if isinstance(models, Mapping):
         raise ValueError(f"got one {what}, expected a list of them: put it in brackets")
@@ -96,8 +96,6 @@ def check_same_structure(models: Iterable[Params], at_least: int = 1, what: str 
         if not hasattr(model, "structure"):  # tensors that are here already can be looked at
             for key, tensor in model.items():
                 device = device or tensor.device
-                if tensor.requires_grad:
-                    raise ValueError(f"{what} {n}, key '{key}': wants a gradient, expected a plain tensor: detach() it")
                 if tensor.device != device:
                     raise ValueError(f"{what} {n}, key '{key}': got it on {tensor.device}, expected {device}")
         if missing := sorted(expected.keys() - got.keys()):
@@ -109,7 +107,13 @@ def check_same_structure(models: Iterable[Params], at_least: int = 1, what: str 
                 raise ValueError(f"{what} {n}, key '{key}': got shape {got[key][0]}, expected {shape}")
             if got[key][1] != dtype:
                 raise ValueError(f"{what} {n}, key '{key}': got dtype {got[key][1]}, expected {dtype}")
-    return models
+    return [_without_gradient(model) for model in models]
+
+
+def _without_gradient(model: Params) -> Params:
+    if hasattr(model, "structure") or not any(tensor.requires_grad for tensor in model.values()):
+        return model
+    return {key: tensor.detach() for key, tensor in model.items()}
 
 
 def check_finite(models: Sequence[Params], what: str = "task vector") -> None:
@@ -180,7 +184,7 @@ def task_vectors(theta_0: Params, thetas: Sequence[Params]) -> list[dict[str, Te
     >>> task_vectors(base, [expert])[0]["w"]
     tensor([ 0.5000, -1.0000])
     """
-    thetas = _check_experts(theta_0, thetas)
+    theta_0, *thetas = _check_experts(theta_0, thetas)
     taus = [{k: working(theta[k]) - working(theta_0[k]) for k in theta_0} for theta in thetas]
     check_finite(taus, what="expert")
     return taus
@@ -212,11 +216,12 @@ def lazy_task_vectors(theta_0: Params, thetas: Sequence[Params]) -> list[LazyTas
 
     A merge that works tensor by tensor then needs N + 2 tensors in memory, not N + 2 models.
     """
-    thetas = _check_experts(theta_0, thetas)
+    theta_0, *thetas = _check_experts(theta_0, thetas)
     return [LazyTaskVector(theta_0, theta) for theta in thetas]
 
 
 def _check_experts(theta_0: Params, thetas: Iterable[Params]) -> list[Params]:
+    """[theta_0, theta_1 .. theta_N]"""
     if isinstance(thetas, Mapping):
         raise ValueError("got one expert, expected a list of them: put it in brackets")
     if not isinstance(thetas, Iterable):
@@ -225,10 +230,9 @@ def _check_experts(theta_0: Params, thetas: Iterable[Params]) -> list[Params]:
     if not thetas:
         raise ValueError("got 0 experts, expected at least 1")
     try:
-        check_same_structure([theta_0, *thetas], what="model")
+        return check_same_structure([theta_0, *thetas], what="model")
     except ValueError as e:
         raise ValueError(f"{e} (model 0 is the base, model n is expert n)") from e
-    return thetas
 
 
 def add(theta_0: Params, tau: Params, lam: float = 1.0) -> dict[str, Tensor]:

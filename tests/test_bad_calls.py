@@ -94,10 +94,6 @@ CALLS = [  # what is called, what it says
     (lambda: ties([{"w": torch.eye(2).to_sparse()}]), "task vector 0: key 'w': got a torch.sparse_coo tensor, expecte"),
     (lambda: trim([{"w": torch.ones(2, dtype=torch.complex64)}]), "task vector 0, key 'w': got complex tensor torch.c"),
     (lambda: trim([{"w": torch.ones(2, dtype=torch.int32)}]), "task vector 0, key 'w': got integer buffer torch.int32"),
-    # tensors that want a gradient
-    (lambda: ties([WANTS, TAU]), "task vector 0, key 'w': wants a gradient, expected a plain tensor: detach() it"),
-    (lambda: average([TAU, WANTS]), "task vector 1, key 'w': wants a gradient"),
-    (lambda: task_vectors(BASE, [WANTS]), "model 1, key 'w': wants a gradient"),
     # lists that are none
     (lambda: average(TAU), "got one task vector, expected a list of them: put it in brackets"),
     (lambda: average(None), "got a NoneType, expected a list of task vectors"),
@@ -232,6 +228,15 @@ def test_a_merge_to_file_takes_an_iterator(tmp_path):
 
 
 # ---------------------------------------------------------------------------- what is allowed
+
+
+def test_tensors_that_want_a_gradient_are_merged_without():
+    for call in (ties, average, task_arithmetic, partial(trim, density=0.5), partial(task_vectors, BASE)):
+        result = call([WANTS, TAU])
+        assert same(result, call([TAU, TAU]))
+        assert not any(x.requires_grad for m in (result if isinstance(result, list) else [result]) for x in m.values())
+    assert not lazy_task_vectors(WANTS, [TAU])[0]["w"].requires_grad
+    assert WANTS["w"].requires_grad
 
 
 def test_lam_may_be_a_number_of_any_kind():

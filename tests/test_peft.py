@@ -108,7 +108,7 @@ REFUSED = {
     "its own biases": ({"lora_bias": True}, "lora_bias = True; trained biases would be lost"),
     "whole modules": ({"target_modules": ["fc1"], "modules_to_save": ["fc2"]}, "modules_to_save = .'fc2'.; fully"),
     "bare parameters": ({"target_modules": [], "target_parameters": ["fc1.weight"]}, "target_parameters = .'fc1"),
-    "QALoRA": ({"use_qalora": True, "qalora_group_size": 4}, "use_qalora = True; it is not known here"),
+    "QALoRA": ({"use_qalora": True, "qalora_group_size": 4}, "use_qalora = True; the factors are made for"),
     "KaSA": ({"kasa_config": lora_config.KasaConfig()}, "kasa_config = .*; it is not known here"),
     "BD-LoRA": ({"use_bdlora": block_diagonal()}, "use_bdlora = .*; it is not known here"),
     "VeLoRA": ({"velora_config": lora_config.VeloraConfig(num_groups=4)}, "velora_config = .*; it is not known here"),
