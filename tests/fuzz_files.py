@@ -154,7 +154,7 @@ MODULES = {"a.fc": (5, 6, 3), "fc": (4, 5, 2), "block.0.q": (3, 4, 3)}  # (out, 
 PLAIN = {
     **{"peft_type": "LORA", "r": 3, "lora_alpha": 6, "rank_pattern": {"^fc": 2}, "alpha_pattern": {}, "bias": "none"},
     **{"use_rslora": False, "use_dora": False, "modules_to_save": None, "target_modules": ["fc", "q"]},
-    **{"revision": None, "lora_dropout": 0.0, "init_lora_weights": True, "fan_in_fan_out": False, "inference_mode": True},
+    **{"revision": None, "lora_dropout": 0.0, "init_lora_weights": True, "fan_in_fan_out": False},
 }  # fmt: skip
 HOSTILE = (r"(a+)+$", r"((a|b|\.|f|c)*)*x", r"(.*)*(.*)*(.*)*x")
 VALUES = [

@@ -111,6 +111,23 @@ def test_lora_experts_have_rows_of_their_own(run, monkeypatch, tiny):
     assert list(seen[1]) == ["SA-LoRA"]
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--images", "0"], "n: got 0, expected a whole number of images, at least 1"),
+        (["--images", "-1"], "n: got -1, expected a whole number of images"),
+        (["--out", "a-file/ablations"], "cannot write into a-file/ablations: "),
+        (["--out", "a-file"], "cannot write into a-file: a-file is no folder"),
+        (["--out", "/proc/ablations"], "No such file or directory"),
+    ],
+)
+def test_an_ablation_is_refused_before_it_has_cost_minutes(run, monkeypatch, tmp_path, words, reason):
+    monkeypatch.setattr("samerge_edu.studies.study", lambda *_, **__: pytest.fail("computed"))
+    (tmp_path / "a-file").touch()
+    assert reason in refused(run("ablate", "lwptv", *words))
+    assert [path.name for path in tmp_path.iterdir()] == ["a-file"]
+
+
 def test_a_lora_study_of_other_experts_ends_in_one_line(run, tmp_path):
     assert "LoRA" in refused(run("ablate", "sa-lora"))
     assert list(tmp_path.iterdir()) == []

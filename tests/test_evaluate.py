@@ -116,6 +116,11 @@ def test_retention_is_what_is_left_of_the_base_on_the_tasks_asked_for():
     assert retention(merged, base, ["flags", "letters", "dials"]) == {"flags": 120.0, "letters": 25.0, "dials": 100.0}
 
 
+def test_id_average_is_the_mean_over_the_id_tasks(suite):
+    per_task = [accuracy_by_loop(suite, suite.experts["land"], task, "val") for task in ("ink", "noise", "land")]
+    assert id_average(suite, suite.experts["land"], "val") == pytest.approx(sum(per_task) / 3)
+
+
 # ---------------------------------------------------------------------------- choice of lam
 
 
@@ -199,3 +204,8 @@ def test_provenance_is_json_and_names_the_versions():
     assert record["torch"] == torch.__version__.split("+")[0] or record["torch"] == torch.__version__
     assert record["device"] == "cpu"
     assert {"samerge-edu", "numpy", "python", "command", "commit", "threads"} <= record.keys()
+
+
+def test_the_command_is_the_programs_name_and_its_words_without_folders(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somebody/at/home/samerge-edu", "leaderboard", "--csv", "rows.csv"])
+    assert provenance()["command"] == "samerge-edu leaderboard --csv rows.csv"

@@ -1,6 +1,7 @@
 import inspect
 import json
 import math
+import time
 from functools import partial
 
 import pytest
@@ -204,6 +205,92 @@ def test_what_is_no_s_B_A_is_refused(tmp_path, g, config, message):
     peft_folder(tmp_path, g, **config)
     with pytest.raises(ValueError, match=message):
         read_peft(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"lora_alpha": math.nan}, "got lora_alpha = nan; expected a finite number"),
+        ({"lora_alpha": math.inf}, "got lora_alpha = inf; expected a finite number"),
+        ({"lora_alpha": "4"}, "got lora_alpha = '4'; expected a finite number"),
+        ({"lora_alpha": True}, "got lora_alpha = True; expected a finite number"),
+        ({"lora_alpha": 10**400}, r"got lora_alpha = 10+ \.\.\.; expected a finite number"),
+        ({"lora_alpha": None}, "missing field 'lora_alpha'"),
+        ({"r": None}, "missing field 'r'"),
+        ({"r": 0}, "got r = 0; expected a whole number >= 1"),
+        ({"r": 3.0}, "got r = 3.0; expected a whole number >= 1"),
+        ({"peft_type": None}, "missing field 'peft_type'"),
+        ({"use_rslora": "false"}, "got use_rslora = 'false'; expected true or false"),
+        ({"use_dora": "false"}, "got use_dora = 'false'; expected true or false"),
+        ({"modules_to_save": 0}, "got modules_to_save = 0; expected names"),
+        ({"target_modules": 5}, "got target_modules = 5; expected names"),
+        ({"layers_to_transform": ["0"]}, "got layers_to_transform = .'0'.; expected whole numbers"),
+        ({"rank_pattern": {"block.0": "2"}}, "got rank_pattern = .*; expected ranks by name"),
+        ({"rank_pattern": {"block.0": 0}}, "got rank_pattern = .*; expected ranks by name"),
+        ({"alpha_pattern": {"fc": math.nan}}, "got alpha_pattern = .*; expected numbers by name"),
+        ({"alpha_pattern": ["fc"]}, "got alpha_pattern = .'fc'.; expected numbers by name"),
+        ({"alora_invocation_tokens": [1]}, "got alora_invocation_tokens = .1.; an activated LoRA"),
+        (
+            {"layer_replication": [[0, 2]]},
+            "got layer_replication = ..0, 2..; the adapter is of a model with more layers",
+        ),
+        ({"trainable_token_indices": {"x": [1]}}, "got trainable_token_indices = .*; trained tokens would be lost"),
+        ({"init_lora_weights": "loftq"}, "got init_lora_weights = 'loftq'; such a start is taken off the base"),
+        ({"init_lora_weights": 1}, "got init_lora_weights = 1; such a start"),
+        ({"rank_pattern": {"(": 2}}, r"rank_pattern: '\(' is no regular expression"),
+        (
+            {"more": {"fc.lora_A.weight": torch.ones(3, 6).int()}},
+            "got integers in 'fc.lora_A.weight', expected floating",
+        ),
+        ({"more": {"fc.lora_B.weight": torch.full((5, 3), math.nan)}}, "a lora_A for each lora_B"),
+    ],
+)
+def test_fields_are_read_as_what_they_are(tmp_path, g, config, message):
+    peft_folder(tmp_path, g, **config)
+    with pytest.raises(ValueError, match=message) as refusal:
+        read_peft(tmp_path)
+    assert tmp_path.name in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "", "[" * 10**5, "\ud800"])
+def test_a_configuration_that_is_no_table_is_named(tmp_path, g, text):
+    peft_folder(tmp_path, g)
+    (tmp_path / "adapter_config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ValueError, match=r"adapter_config\.json(: got a \w+, expected| is not readable as JSON)"):
+        read_peft(tmp_path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_factors_with_nan_are_refused_with_the_folder(tmp_path, g, value):
+    expert = adapter(g)
+    write_peft(tmp_path, expert)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    next(iter(tensors.values()))[0, 0] = value
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(
+        ValueError, match=f"{tmp_path.name}/adapter_model.safetensors: adapter 0, key .* NaN or infinity"
+    ):
+        read_peft(tmp_path)
+    with pytest.raises(ValueError, match="NaN or infinity in A"):
+        write_peft(tmp_path, expert | {"fc.weight": LoRA(expert["fc.weight"].A * value, expert["fc.weight"].B, 1.0)})
+
+
+def test_large_factors_are_finite(g):
+    """Their sum need not be: it overflows."""
+    A, B = torch.full((2, 3), 3e38), torch.full((4, 2), 1e-3)
+    assert check_adapters([{"w": LoRA(A, B, 1e-38)}])
+
+
+def test_a_pattern_that_would_match_for_years_is_given_up(tmp_path, g):
+    """40 letters and (a+)+$: 2^40 ways to match them."""
+    module = "a" * 40 + "!"
+    name = f"base_model.model.{module}.lora_"
+    peft_folder(tmp_path, g, more={f"{name}A.weight": torch.ones(3, 6), f"{name}B.weight": torch.ones(5, 3)},
+                rank_pattern={"block.0": 2, "(a|a|aa)+$": 3})  # fmt: skip
+    clock = time.perf_counter()
+    with pytest.raises(ValueError, match=r"rank_pattern: '\(a\|a\|aa\)\+\$' takes too long"):
+        read_peft(tmp_path)
+    assert time.perf_counter() - clock < 30
 
 
 def test_a_missing_file_is_named(tmp_path, g):

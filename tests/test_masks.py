@@ -5,7 +5,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samerge_edu.masks import SAMPLE, check_density, keep_count, keep_largest, kth_largest, own_generator, topk_mask
+from samerge_edu.masks import (
+    SAMPLE,
+    below,
+    check_density,
+    keep_count,
+    keep_largest,
+    kth_largest,
+    nonzero,
+    own_generator,
+    topk_mask,
+    zero_outside_,
+)
 from samerge_edu.params import flatten
 
 # few different values: ties in nearly every example
@@ -54,6 +65,25 @@ def test_topk_mask_among_some(pairs, k):
     some = among.nonzero().squeeze(1).tolist()
     kept = [i for i, yes in zip(some, brute_force(score[some].tolist(), k), strict=True) if yes]
     assert topk_mask(score, k, among).nonzero().squeeze(1).tolist() == kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_topk_mask_among_some_in_every_dtype(dtype):
+    score, among = torch.tensor([5.0, 1.0, 3.0, 3.0, 2.0, 9.0], dtype=dtype), torch.tensor([0, 1, 1, 1, 1, 0]).bool()
+    for k, kept in ((0, []), (1, [2]), (2, [2, 3]), (3, [2, 3, 4]), (4, [1, 2, 3, 4])):
+        assert topk_mask(score, k, among).nonzero().squeeze(1).tolist() == kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64])
+@pytest.mark.parametrize("shape", [(6,), (2, 3)])
+def test_comparisons_in_every_dtype(dtype, shape):
+    x = torch.tensor([0, -2, 3, 0, 1, -1]).to(dtype).reshape(shape)
+    assert nonzero(x).flatten().tolist() == [False, True, True, False, True, True]
+    assert below(x, 1).flatten().tolist() == [True, True, False, True, False, True]
+    zero_outside_(x, x > 0)
+    assert x.flatten().tolist() == [0, 0, 3, 0, 1, 0]
+    assert nonzero(torch.tensor(2, dtype=dtype)).item() is True
+    assert nonzero(torch.tensor(0, dtype=dtype)).item() is False
 
 
 def long_scores(case: str) -> torch.Tensor:

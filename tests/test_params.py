@@ -66,6 +66,9 @@ ODD_ONES = {
     r"key 'w': got dtype torch\.float16, expected torch\.float32": {"w": torch.ones(2).half(), "b": torch.ones(3)},
     r"key 'w': got integer buffer torch\.int64, .*split_buffers": {"w": torch.ones(2).long(), "b": torch.ones(3)},
     r"key 'w': got integer buffer torch\.bool": {"w": torch.ones(2).bool(), "b": torch.ones(3)},
+    r"key 'w': got integer buffer torch\.int32": {"w": torch.ones(2).int(), "b": torch.ones(3)},
+    r"key 'w': got integer buffer torch\.uint8": {"w": torch.ones(2).byte(), "b": torch.ones(3)},
+    r"key 'w': got complex tensor torch\.complex64": {"w": torch.ones(2) * 1j, "b": torch.ones(3)},
 }
 
 

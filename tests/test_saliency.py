@@ -438,6 +438,25 @@ def test_literal_rewards_growth_and_agreement_rewards_agreement():
     assert flow_score(theta_0, chain_flow, "agreement")(taus)[0]["w"].item() > 0
 
 
+@pytest.mark.parametrize("flow_at", ["expert", "merged"])
+def test_where_the_weight_has_become_zero_the_literal_score_has_no_direction(flow_at):
+    """theta = 1 - 1: |theta| grows whichever way it goes, so sgn(theta) = 0 and S = 0; the others keep their size."""
+    theta_0, tau = {"w": torch.tensor([[1.0, 2.0]])}, {"w": torch.tensor([[-1.0, 0.5]])}
+    assert flow_score(theta_0, chain_flow, "literal", flow_at)([tau])[0]["w"].tolist() == [[0.0, 0.2]]
+    close(flow_score(theta_0, chain_flow, "abs", flow_at)([tau])[0]["w"], torch.tensor([[0.4, 0.2]]))
+    close(flow_score(theta_0, chain_flow, "agreement", flow_at)([tau])[0]["w"], torch.tensor([[0.4, 0.2]]))
+
+
+@pytest.mark.parametrize("modulation", ["literal", "agreement", "abs", "none"])
+def test_of_one_expert_the_merged_model_is_the_expert(g, modulation):
+    theta_0, taus = problem(g, N=1)
+    at_expert, merged = (flow_score(theta_0, chain_flow, modulation, at)(taus) for at in ("expert", "merged"))
+    assert len(at_expert) == len(merged) == 1
+    for k in theta_0:
+        assert torch.equal(at_expert[0][k], merged[0][k])
+        assert at_expert[0][k].any()
+
+
 def test_merged_flow_gives_all_experts_one_literal_score(g):
     theta_0, taus = problem(g)
     S = flow_score(theta_0, chain_flow, "literal", "merged")(taus)

@@ -188,6 +188,26 @@ def test_bad_input_is_refused(models, tmp_path):
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_what_is_kept_may_hold_integers(models, tmp_path):
+    keep = {"position_ids": torch.arange(3), "mask": torch.tensor([True, False])}
+    out = merged(models, average, tmp_path / "out.safetensors", keep=keep)
+    with safe_open(out, "pt") as f:
+        assert all(torch.equal(f.get_tensor(k), v) for k, v in keep.items())
+    assert sorted(LazyParams(out).buffers) == ["mask", "position_ids"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"recipe": None}, {"keep": {"__metadata__": torch.ones(1)}}, {"prefix": 3}, {"lam": "1"}]
+)
+def test_a_good_file_is_not_replaced_by_one_that_cannot_be_read(models, tmp_path, options):
+    out = merged(models, average, tmp_path / "out.safetensors")
+    before = out.read_bytes()
+    with pytest.raises((ValueError, TypeError)):
+        merged(models, average, out, **options)
+    assert out.read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_the_writer_and_the_safetensors_library_agree(tmp_path):
     tensors = {"h": torch.randn(3).half(), "f": torch.randn(2, 2), "d": torch.randn(1).double(), "e": torch.empty(0, 4)}
     tensors |= {"s": torch.tensor(2.5), "t": torch.randn(4, 3).T}

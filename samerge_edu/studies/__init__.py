@@ -47,9 +47,11 @@ def study(suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFr
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder that `write` is going to fill; raises OSError, before any work, where that will not do."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
+    """Raise ValueError or OSError, before any work, for a folder that `write` could not make or fill."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"cannot write into {folder}: {existing} is no folder")
+    tempfile.TemporaryFile(dir=existing).close()
 
 
 def write(rows: pd.DataFrame, gains: pd.DataFrame, reference: str, folder: Path, name: str) -> None:
