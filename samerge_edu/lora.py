@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import regex
+import regex  # open_clip brings it: unlike re it can be told to give up
 import torch
 from torch import Tensor
 

@@ -47,7 +47,7 @@ def test_dependencies_are_those_promised():
 
 
 DECLARED = {requirement(line)[0] for line in PROJECT["dependencies"]} - {"open_clip_torch"} | {"open_clip"}
-BROUGHT = {"PIL", "IPython"}  # matplotlib needs the one, ipywidgets the other
+BROUGHT = {"PIL", "IPython", "regex"}  # by matplotlib, ipywidgets, open_clip
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "samerge_edu").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
