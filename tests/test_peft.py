@@ -293,6 +293,18 @@ def test_split_and_fused_are_each_others_way_back(hugging_face, tmp_path):
         split({"proj": next(iter(expert.values()))})
 
 
+def test_factors_of_q_k_and_v_that_differ_are_not_taken_for_one():
+    g = torch.Generator().manual_seed(4)
+    A, other = torch.randn(2, 6, generator=g), torch.randn(2, 6, generator=g)
+    for by_name in ({"q": A, "k": A, "v": other}, {"q": A, "k": other, "v": other}, {"q": A, "v": A}):
+        module = "encoder.layers.0.self_attn.{}_proj.weight"
+        adapter = {module.format(x): LoRA(a, torch.randn(6, 2, generator=g), 0.5) for x, a in by_name.items()}
+        tau = dense(fused(adapter, layers=1))["transformer.resblocks.0.attn.in_proj_weight"]
+        for x, rows in zip("qkv", tau.chunk(3), strict=True):
+            expected = dense(adapter).get(module.format(x), torch.zeros(6, 6))
+            torch.testing.assert_close(rows, expected, atol=1e-6, rtol=1e-5)
+
+
 def test_an_adapter_of_both_towers_says_so(hugging_face, tmp_path):
     suite, _ = hugging_face
     expert = split(suite.adapters["signs"])
