@@ -61,7 +61,7 @@ def dense(adapter: Adapter, like: Params | None = None) -> dict[str, Tensor]:
     return {key: tau[key] if key in tau else torch.zeros_like(working(like[key])) for key in like}
 
 
-def check_adapters(adapters: Iterable[Adapter], same_rank: bool = False) -> list[Adapter]:
+def check_adapters(adapters: Sequence[Adapter], same_rank: bool = False) -> list[Adapter]:
     """The adapters as a list; raises ValueError unless they have the same keys and, key by key, the same (out, in).
 
     Ranks may differ from adapter to adapter unless `same_rank`. Also names a pair of factors that do not fit, a scale

@@ -60,7 +60,7 @@ def structure(params: Params) -> Structure:
     return {k: (tuple(v.shape), v.dtype) for k, v in params.items()}
 
 
-def check_same_structure(models: Iterable[Params], at_least: int = 1, what: str = "task vector") -> list[Params]:
+def check_same_structure(models: Sequence[Params], at_least: int = 1, what: str = "task vector") -> list[Params]:
     """The models as a list; raises ValueError unless all have the same floating tensors: names, shapes, dtypes.
 
     A generator can be read once only, so who calls this goes on with the list: `taus = check_same_structure(taus)`.
