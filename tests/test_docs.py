@@ -93,7 +93,8 @@ def test_the_readme_lists_every_notebook():
 
 def test_the_readmes_install_line_and_clone_line_follow_the_one_address_and_tag():
     text = read(README)
-    assert f'pip install "samerge-edu[lab] @ {samerge_edu.REPOSITORY}/archive/refs/heads/{samerge_edu.BRANCH}.zip"' in text
+    archive = f"{samerge_edu.REPOSITORY}/archive/refs/heads/{samerge_edu.BRANCH}.zip"
+    assert f'pip install "samerge-edu[lab] @ {archive}"' in text
     assert f"git clone {samerge_edu.REPOSITORY} && cd samerge_edu\n" in text
     targets = set(re.findall(r"^make (\w+) +#", text, flags=re.MULTILINE))
     assert {"demo", "test", "lab"} <= targets <= set(re.findall(r"^(\w+):", read(ROOT / "Makefile"), re.MULTILINE))
