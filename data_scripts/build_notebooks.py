@@ -73,12 +73,14 @@ def slide(cell: nbformat.NotebookNode) -> str:
 
 
 def expand(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """`# EXERCISE 01.2` and `# QUIZ 01.q1` become their cells; any other cell stays."""
+    """`# EXERCISE 01.2`, `# QUIZ 01.q1` and `# OPEN 01.open` become their cells; any other cell stays."""
     words = cell.source.split()
     if cell.cell_type == "code" and words[:2] == ["#", "EXERCISE"]:
         return exercise_cells(bank.exercise(words[2]))
     if cell.cell_type == "code" and words[:2] == ["#", "QUIZ"]:
         return quiz_cells(bank.quiz(words[2]))
+    if cell.cell_type == "code" and words[:2] == ["#", "OPEN"]:
+        return open_cells(bank.open_task(words[2]))
     return [code(cell.source, *cell.metadata.get("tags", []))] if cell.cell_type == "code" else [text(cell.source)]
 
 
@@ -104,6 +106,16 @@ def quiz_cells(quiz: bank.Quiz) -> list[nbformat.NotebookNode]:
     return [
         code(f'se.quiz("{quiz.id}")\nse.answer("{quiz.id}", "?")  # write {letters} in place of ?', "quiz"),
         text(fold("Answer", "\n".join([f"**{quiz.right}**", "", *feedback]))),
+    ]
+
+
+def open_cells(task: bank.OpenTask) -> list[nbformat.NotebookNode]:
+    """The question, a place to write, and what a good answer has, folded away. Nothing is checked."""
+    good = "\n".join(f"* {point}" for point in task.good)
+    return [
+        text(f"## An open task: {task.title}\n\n{task.question}\n\n*Nothing checks this one.*"),
+        text("*Double-click here and write your answer.*"),
+        text(fold("What a good answer has", good)),
     ]
 
 

@@ -123,7 +123,7 @@ se.show("01.ood_base", curve[0.0], "OOD average of the base", slack=1.5)
 se.show("01.ood_best", curve[lam], "OOD average at the chosen lam", slack=2.0)
 
 # %%
-# QUIZ 01.q2
+# QUIZ 01.q1
 
 # %% [markdown]
 # ## Negation: forgetting
@@ -187,10 +187,9 @@ for task in middle:
 # $$\cos(\tau_n, \tau_m) = \frac{\langle \tau_n, \tau_m \rangle}{\|\tau_n\|\, \|\tau_m\|}$$
 
 # %%
-# EXERCISE 01.5
-
-# %%
-C = cosines(taus)
+V = torch.stack([se.flatten(tau) for tau in taus])  # (N, d): one row for each expert
+lengths = V.norm(dim=1)
+C = (V @ V.T) / (lengths[:, None] * lengths)
 off = C[~torch.eye(len(taus), dtype=torch.bool)]
 fig, axis = plt.subplots(figsize=(5, 4.2))
 shown = axis.imshow(C - torch.diag(C.diag()), cmap="RdBu_r", vmin=-0.3, vmax=0.3)
@@ -204,12 +203,24 @@ se.figure(fig, f"Off the diagonal, cosines are {off.mean():.2f} on average; the 
 se.show("01.cosine", off.mean(), "mean cosine", unit="", digits=3, slack=0.01)
 
 # %% [markdown]
+# Two numbers for each pair of experts are enough to say how long their sum is, before anything is added:
+
+# %%
+# EXERCISE 01.5
+
+# %%
+se.show("01.sum_predicted", length_of_sum(lengths, C), "predicted length of the sum", unit="", digits=3, slack=0.05)
+se.show("01.sum_measured", V.sum(dim=0).norm(), "measured", unit="", digits=3, slack=0.05)
+se.show("01.sum_parallel", lengths.sum(), "if all pointed in one direction", unit="", digits=3, slack=0.05)
+se.show("01.sum_orthogonal", lengths.square().sum().sqrt(), "if all were orthogonal", unit="", digits=3, slack=0.05)
+
+# %% [markdown]
 # Nearly orthogonal: the experts change *different directions* of the weight space, which is why a sum of them does not
 # cancel. But orthogonal in weight space is not the same as independent in what they do: each entry of the sum is
 # still shared by all of them. That is where notebook 02 begins.
 
 # %%
-# QUIZ 01.q1
+# QUIZ 01.q2
 
 # %% [markdown]
 # ## It fails, box 1: an expert from another beginning

@@ -1,8 +1,9 @@
 """Does a function keep the laws of its exercise? If not: the smallest failing case, and the likely mistake.
 
 Every law is tried. Among the broken ones the case with the fewest numbers in it is shown. Then the mistakes
-of the bank are put to the same laws: the one that answers the failing case as the learner did, and agrees
-with the learner on most other cases, is the likely mistake, and its hint is given.
+of the bank are put to the same laws, and after them the slips of a pen (slips.py): the one that answers *every*
+case as the learner did is the mistake, and its hint is given. A function that keeps all laws must also leave its
+inputs alone, and return what the rest of the notebook uses: a float is not a tensor of shape (), a mask is bool.
 """
 
 import contextlib
@@ -22,11 +23,18 @@ import torch
 
 from .exercise import Exercise
 from .limits import OUT_OF_MEMORY, CannotFork
+from .slips import slips
 
 RTOL, ATOL = 1e-4, 1e-6
 LONGEST = 400  # characters of one value, message or line that are told
 MOST = 20  # items of a list or dictionary that are told
 UNCHANGED = "your function leaves its inputs as they were"
+RETURNS = "your function returns what its docstring says, type and dtype too"
+BY_HAND = "Work this case out by hand, and compare each step with your code."
+IN_PLACE = (
+    "The values are right, but your function changes its arguments (`+=`, `sub_`, `x[...] = ...`), and with them the "
+    "caller's. Make new tensors."
+)
 
 
 @dataclass
@@ -55,6 +63,7 @@ class Recorder:
 
     def __init__(self, function: Callable):
         self.function, self.calls, self.result, self.raised = function, [], None, None
+        self.kinds: list[Any] = []  # of what each call returned
         self.changed: tuple | None = None  # (call, arguments after it) of the first call that changed its inputs
 
     def __call__(self, *args, **kwargs):
@@ -65,6 +74,7 @@ class Recorder:
         except (Exception, SystemExit) as e:
             self.raised = e
             raise
+        self.kinds.append(kind_of(self.result))
         if self.changed is None and not same((given, given_by_name), (args, kwargs)):
             self.changed = ((args, kwargs), (given, given_by_name))
         return self.result
@@ -85,17 +95,26 @@ def examine(exercise: Exercise, function: Callable, report: Callable[[str], None
     worst = min(broken, key=lambda t: t.size)
     verdict |= {"law": worst.law, "case": ", ".join(called(exercise.name, call) for call in worst.calls)}
     if worst.error:
-        return {**verdict, "verdict": "ERROR", "error": worst.error, "where": worst.where}
-    key, hint = likely_mistake(exercise, trials, trials.index(worst))
-    verdict |= {"expected": text_of(worst.expected), "got": text_of(worst.got), "mistake": key}
-    return {**verdict, "verdict": "NOT YET", "hint": hint or difference(worst.got, worst.expected)}
+        meaning = next((says for part, says in exercise.errors.items() if part in worst.error), "")
+        meaning = meaning or likely_mistake(exercise, trials)[1]
+        return {**verdict, "verdict": "ERROR", "error": worst.error, "where": worst.where, "hint": meaning}
+    verdict |= {"expected": text_of(worst.expected), "got": text_of(worst.got)}
+    if exercise.to_mend is not None and all_alike(trials_of(exercise, exercise.to_mend), trials):
+        return {**verdict, "verdict": "TODO", "hint": "This is one case that the program gets wrong. Why?"}
+    key, hint = likely_mistake(exercise, trials)
+    verdict |= {"verdict": "NOT YET", "mistake": key}
+    if worst.law == RETURNS:
+        hint = f"The values are right: return {worst.expected}, as the docstring says, for the notebook goes on with it."
+    elif worst.law == UNCHANGED:
+        hint = hint or IN_PLACE
+    return {**verdict, "hint": hint or difference(worst.got, worst.expected)}
 
 
 def try_laws(
     exercise: Exercise, function: Callable, report: Callable[[str], None] = lambda trying: None
 ) -> list[Trial]:
-    """One trial for each law, in order, and a last one for the inputs, which no function may change."""
-    trials, changed = [], None
+    """One trial for each law, in order, and a last one for its manners: inputs unchanged, and what it returns."""
+    trials, recorders = [], []
     for law in exercise.laws:
         report(law.says)
         recorder = Recorder(function)
@@ -110,36 +129,114 @@ def try_laws(
                     args, kwargs = recorder.calls[-1]
                     trial.got, trial.expected = recorder.result, exercise.reference(*copied(args), **copied(kwargs))
                     if trial.kept:
-                        raise RuntimeError(f"exercise {exercise.id}: the law '{law.says}' is broken itself") from e
-        changed = changed or recorder.changed
+                        note_kind(trial, exercise, recorder, e)
+        recorders.append(recorder)
         trials.append(trial)
-    last = Trial(UNCHANGED, [changed[0]] if changed else [])
-    if changed:
-        before, after = changed
-        last.expected, last.got = inputs(before), inputs(after)
-    return [*trials, last]
+    return [*trials, manners(exercise, recorders)]
 
 
-def likely_mistake(exercise: Exercise, trials: list[Trial], failing: int) -> tuple[str | None, str]:
-    """(key, hint) of the mistake in the bank that answers as the learner did, or (None, "")."""
-    best, most = (None, ""), 0
-    for mistake, theirs in zip(exercise.mistakes, trials_of_mistakes(exercise), strict=True):
-        if alike(theirs[failing], trials[failing]):
-            agreeing = sum(alike(a, b) for a, b in zip(theirs, trials, strict=True))
-            if agreeing > most:
-                best, most = (mistake.key, mistake.hint), agreeing
-    return best
+def manners(exercise: Exercise, recorders: list[Recorder]) -> Trial:
+    """The first call that changed its inputs, or else the first that returned another kind of thing."""
+    for recorder in recorders:
+        if recorder.changed:
+            before, after = recorder.changed
+            return Trial(UNCHANGED, [before], expected=inputs(before), got=inputs(after))
+    for recorder, wanted in zip(recorders, kinds_of_reference(exercise), strict=True):
+        for call, kind, right in zip(recorder.calls, recorder.kinds, wanted, strict=False):
+            if not serves_as(kind, right):
+                return Trial(RETURNS, [call], expected=in_words(right), got=in_words(kind))
+    return Trial(UNCHANGED, [])
 
 
 @functools.cache
-def trials_of_mistakes(exercise: Exercise) -> list[list[Trial]]:
-    """How each mistake of the bank answers the laws: always the same, so it is worked out once."""
-    return [try_laws(exercise, mistake.function) for mistake in exercise.mistakes]
+def kinds_of_reference(exercise: Exercise) -> list[list[Any]]:
+    """What the reference returns in each call of each law, as `kind_of` says it."""
+    recorders = [Recorder(exercise.reference) for _ in exercise.laws]
+    for law, recorder in zip(exercise.laws, recorders, strict=True):
+        with seeded():
+            law.test(recorder)
+    return [recorder.kinds for recorder in recorders]
+
+
+def note_kind(trial: Trial, exercise: Exercise, recorder: Recorder, error: Exception) -> None:
+    """The values are right and the law cannot use them: another kind of thing came back, such as float masks."""
+    with seeded():
+        law = next(law for law in exercise.laws if law.says == trial.law)
+        reference = Recorder(exercise.reference)
+        law.test(reference)
+    trial.expected, trial.got = in_words(reference.kinds[-1]), in_words(recorder.kinds[-1])
+    if trial.kept:
+        raise RuntimeError(f"exercise {exercise.id}: the law '{trial.law}' is broken itself") from error
+
+
+def likely_mistake(exercise: Exercise, trials: list[Trial]) -> tuple[str | None, str]:
+    """(key, hint) of the mistake that answers every case as the learner did, or (None, "")."""
+    for mistake in exercise.mistakes:
+        if all_alike(trials_of(exercise, mistake.function), trials):
+            return mistake.key, mistake.hint
+    for slip in slips(exercise.reference):
+        if all_alike(trials_of(exercise, slip.function), trials):
+            return None, slip.says
+    return None, ""
+
+
+@functools.cache
+def trials_of(exercise: Exercise, function: Callable) -> list[Trial]:
+    """How a function of the bank answers the laws: always the same, so it is worked out once."""
+    return try_laws(exercise, function)
+
+
+def all_alike(theirs: list[Trial], trials: list[Trial]) -> bool:
+    """Did two functions answer every case alike? What *kind* of thing they return is another question."""
+    *laws, manner = trials
+    *their_laws, their_manner = theirs
+    if not all(alike(a, b) for a, b in zip(their_laws, laws, strict=True)):
+        return False
+    return UNCHANGED not in (manner.law, their_manner.law) or (
+        bool(manner.calls) == bool(their_manner.calls) or RETURNS in (manner.law, their_manner.law)
+    )
 
 
 def alike(a: Trial, b: Trial) -> bool:
     """Did two functions answer this law in the same way, right or wrong?"""
     return a.error == b.error and same(a.got, b.got) and same(a.expected, b.expected)
+
+
+# ---------------------------------------------------------------------------- kinds
+
+
+def kind_of(value: Any) -> Any:
+    """What the rest of a notebook relies on: "float", "bool tensor of shape (2, 3)", ["float", "float"]."""
+    if isinstance(value, torch.Tensor):
+        kind = str(value.dtype).removeprefix("torch.")
+        whole = not value.is_floating_point() and not value.is_complex() and value.dtype != torch.bool
+        return f"{'integer' if whole else kind} tensor of shape {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return {key: kind_of(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [kind_of(v) for v in value] if isinstance(value, list) else tuple(kind_of(v) for v in value)
+    if isinstance(value, (float, int)) and not isinstance(value, bool):  # NumPy's float64 is a float
+        return "float" if isinstance(value, float) else "int"
+    return type(value).__name__
+
+
+def serves_as(kind: Any, right: Any) -> bool:
+    """Can the notebook go on with it? An int is as good as a float; a list is no tuple."""
+    if isinstance(right, dict):
+        return isinstance(kind, dict) and kind.keys() == right.keys() and all(serves_as(kind[k], right[k]) for k in right)
+    if isinstance(right, (list, tuple)):
+        return type(kind) is type(right) and len(kind) == len(right) and all(map(serves_as, kind, right))
+    return kind == right or (kind, right) == ("int", "float")
+
+
+def in_words(kind: Any) -> str:
+    if isinstance(kind, dict):
+        return "a dict of " + " and ".join(sorted({in_words(v) for v in kind.values()}))
+    if isinstance(kind, list):
+        return f"a list of {len(kind)}: " + " and ".join(dict.fromkeys(map(in_words, kind)))
+    if isinstance(kind, tuple):
+        return "a tuple (" + ", ".join(map(in_words, kind)) + ")"
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 # ---------------------------------------------------------------------------- comparing
@@ -182,7 +279,7 @@ def difference(got: Any, expected: Any) -> str:
             return f"The shape is {tuple(a.shape)}, expected is {tuple(b.shape)}."
         if b.any() and same(a, -b):
             return "Every number has the wrong sign."
-    return "Work this case out by hand, and compare each step with your code."
+    return BY_HAND
 
 
 # ---------------------------------------------------------------------------- calling

@@ -19,6 +19,14 @@ those of a mistake has made that mistake (examine.py).
     @halve.mistake("You doubled instead of halving.")
     def doubled(x):
         return x * 2
+
+An exercise of the kind "repair" hands out a program with bugs in it, in place of an empty stub; its mistakes
+are the mends that stop half way:
+
+    @halve.broken
+    def broken_half(x):
+        "x / 2"
+        return x // 2
 """
 
 import ast
@@ -34,6 +42,15 @@ class Law(NamedTuple):
     test: Callable  # learner's function -> (got, expected)
 
 
+KINDS = {  # what an exercise asks for
+    "write": "a program whose formula or recipe the text gives",
+    "decide": "a program whose cases the learner has to settle",
+    "design": "a program of which only the wanted property is given",
+    "predict": "a number or a rule that is then compared with what is measured",
+    "repair": "the mend of a program that is wrong",
+}
+
+
 class Mistake(NamedTuple):
     key: str  # the function's name
     function: Callable
@@ -42,9 +59,10 @@ class Mistake(NamedTuple):
 
 @dataclass(eq=False)
 class Exercise:
-    """One exercise. `hints` go from cheap to dear; `difficulty` and `importance` from 1 to 5.
+    """One exercise. `hints` go from cheap to dear; `difficulty` and `importance` from 1 to 5; `kind` is in KINDS.
 
     `seconds` limits one check, all laws together: the wall-clock time after which it is stopped.
+    `errors` explains what a raw error means in this lesson: part of its text, such as "LinAlgError" -> a sentence.
     """
 
     id: str
@@ -54,14 +72,22 @@ class Exercise:
     difficulty: int
     importance: int
     hints: list[str]
+    kind: str = "write"
     seconds: float = 10.0
+    errors: dict[str, str] = field(default_factory=dict)
     reference: Callable | None = None
+    to_mend: Callable | None = None
     laws: list[Law] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
 
     def solution(self, function: Callable) -> Callable:
         """Decorator: this function is the reference; its name, signature and docstring make the stub."""
         self.reference = function
+        return function
+
+    def broken(self, function: Callable) -> Callable:
+        """Decorator: this program, under the reference's name, is handed out to be mended (kind "repair")."""
+        self.to_mend = function
         return function
 
     def law(self, says: str) -> Callable:
@@ -90,18 +116,34 @@ class Exercise:
     @property
     def solution_source(self) -> str:
         """The reference as it can be pasted into a notebook: without its decorator."""
-        source = textwrap.dedent(inspect.getsource(self.reference))
-        return source[source.index(f"def {self.name}") :].rstrip()
+        return _source(self.reference)
 
     @property
     def stub_source(self) -> str:
-        """Signature and docstring of the reference, and a body that says whose turn it is."""
+        """Signature and docstring of the reference, and a body that says whose turn it is; or what is to be mended."""
+        if self.to_mend is not None:
+            return _source(self.to_mend).replace(f"def {self.to_mend.__name__}(", f"def {self.name}(", 1)
         source = self.solution_source
         head = ast.parse(source).body[0].body[0]  # the docstring
         if not (isinstance(head, ast.Expr) and isinstance(head.value, ast.Constant)):
             raise ValueError(f"exercise {self.id}: the solution has no docstring, expected one with the shapes")
         lines = source.splitlines()[: head.end_lineno]
         return "\n".join([*lines, '    raise NotImplementedError("your turn")'])
+
+
+def _source(function: Callable) -> str:
+    """A function as it can be pasted into a notebook: without its decorator."""
+    source = textwrap.dedent(inspect.getsource(function))
+    return source[source.index(f"def {function.__name__}") :].rstrip()
+
+
+class OpenTask(NamedTuple):
+    """A task without a check, at the end of a notebook: a question, and what a good answer has."""
+
+    id: str
+    title: str
+    question: str
+    good: list[str]  # what a reader, or a teacher, looks for in an answer
 
 
 class Option(NamedTuple):

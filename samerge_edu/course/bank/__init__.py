@@ -1,10 +1,10 @@
-"""The bank: one file a notebook (ex00.py, ex01.py, ...), each ending with its EXERCISES and QUIZZES."""
+"""The bank: one file a notebook (ex00.py, ex01.py, ...), each ending with its EXERCISES, QUIZZES and OPEN tasks."""
 
 import pkgutil
 from importlib import import_module
 from types import ModuleType
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 
 def numbers() -> list[str]:
@@ -27,6 +27,15 @@ def exercise(id: str) -> Exercise:
 def quiz(id: str) -> Quiz:
     """The quiz question with this id, such as "01.q1". Raises KeyError with the ids there are."""
     return _find(id, chapter(_number(id)).QUIZZES, "quiz")
+
+
+def open_task(id: str) -> OpenTask:
+    """The open task with this id, such as "01.open". Raises KeyError with the ids there are."""
+    return _find(id, open_tasks(_number(id)), "open task")
+
+
+def open_tasks(number: str) -> list[OpenTask]:
+    return getattr(chapter(number), "OPEN", [])
 
 
 def every_exercise() -> list[Exercise]:

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 # ---------------------------------------------------------------------------- 00.1
 
@@ -88,6 +88,16 @@ def whole_table(images, captions):
     return images @ captions.T
 
 
+@zero_shot.mistake("That is the (n, C) table of cosines, but for the length of the images. Choose one class in each row.")
+def table_not_chosen_from(images, captions):
+    return images @ (captions / captions.norm(dim=1, keepdim=True)).T
+
+
+@zero_shot.mistake("You return the largest cosine. The class is its position in the row: argmax, not max.")
+def largest_cosine(images, captions):
+    return whole_table(images, captions).max(dim=1).values
+
+
 @zero_shot.mistake("You normalise along dim=0, the columns. Each caption is a row: dim=1.")
 def columns_normalised(images, captions):
     captions = captions / captions.norm(dim=0, keepdim=True)
@@ -98,14 +108,17 @@ def columns_normalised(images, captions):
 
 averaging = Exercise(
     id="00.2",
-    title="Average experts",
-    goal="Merge in the simplest way there is: average the weights of all experts, name by name.",
-    minutes=5,
-    difficulty=1,
+    title="Mend the average",
+    kind="repair",
+    goal="This program should merge in the simplest way there is: average the weights of all experts, name by name. It "
+    "runs, and two things are wrong with it: from the third expert on its average is none, and it harms whoever calls "
+    "it. Find both and mend them.",
+    minutes=8,
+    difficulty=2,
     importance=5,
     hints=[
-        "A model is a dictionary of tensors. What should come out for two equal models?",
-        "How many experts are there? Your function should not care whether two or eight.",
+        "Work out by hand what it does to three models of one number: 0, 0 and 9. How much does each of them count?",
+        "After `merged = thetas[0]`, whose dictionary does `merged[k] = ...` write into?",
         "`{k: sum(theta[k] for theta in thetas) / len(thetas) for k in thetas[0]}`",
     ],
 )
@@ -115,6 +128,16 @@ averaging = Exercise(
 def average(thetas):
     """The mean of N models.  thetas: list of N dicts of tensors with the same names -> dict"""
     return {k: sum(theta[k] for theta in thetas) / len(thetas) for k in thetas[0]}
+
+
+@averaging.broken
+def broken_average(thetas):
+    """The mean of N models.  thetas: list of N dicts of tensors with the same names -> dict"""
+    merged = thetas[0]
+    for theta in thetas[1:]:
+        for k in merged:
+            merged[k] = (merged[k] + theta[k]) / 2
+    return merged
 
 
 def _model(w: list, b: list) -> dict[str, torch.Tensor]:
@@ -156,7 +179,10 @@ def always_by_two(thetas):
     return {k: sum(theta[k] for theta in thetas) / 2 for k in thetas[0]}
 
 
-@averaging.mistake("You average pair by pair, so the last expert counts half. Add all of them first, then divide once.")
+@averaging.mistake(
+    "The caller's models are safe now. But you still average pair by pair, so the last expert counts half: add all of "
+    "them first, then divide once."
+)
 def pair_by_pair(thetas):
     merged = dict(thetas[0])
     for theta in thetas[1:]:
@@ -174,7 +200,10 @@ def mean_over_entries(thetas):
     return {k: sum(theta[k].mean() for theta in thetas) / len(thetas) for k in thetas[0]}
 
 
-@averaging.mistake("You add into the first expert (`+=`), which changes the caller's model. Start from a new tensor.")
+@averaging.mistake(
+    "The average is right now. But `merged` is still the first expert itself, which the caller wants to keep: start "
+    "from a new dictionary of new tensors."
+)
 def added_into_the_first(thetas):
     merged = thetas[0]
     for k in merged:
@@ -184,12 +213,20 @@ def added_into_the_first(thetas):
     return merged
 
 
+@averaging.mistake("You divide by the number of tensors in a model, len(thetas[0]). Divide by that of the experts.")
+def divided_by_tensors(thetas):
+    return {k: sum(theta[k] for theta in thetas) / len(thetas[0]) for k in thetas[0]}
+
+
 # ---------------------------------------------------------------------------- 00.3
 
 reading = Exercise(
     id="00.3",
     title="Normalised accuracy",
-    goal="How much of each expert's accuracy does the merged model keep? Average the shares over the tasks, in %.",
+    kind="decide",
+    goal="One number that says how much of its experts' accuracy a merged model keeps, in %. It must be 100 if the model "
+    "is as good as every expert, on easy and hard tasks alike; every task counts the same; and a model that beats an "
+    "expert is rewarded for it.",
     minutes=5,
     difficulty=2,
     importance=4,
@@ -203,7 +240,7 @@ reading = Exercise(
 
 @reading.solution
 def normalised_accuracy(merged, experts):
-    """Mean over tasks of 100 * merged / expert.  merged, experts: (tasks,) accuracies in % -> float in %"""
+    """How much is kept, on average.  merged, experts: (tasks,) accuracies in %, experts' above 0 -> float in %"""
     return float(100 * (merged / experts).mean())
 
 
@@ -260,33 +297,49 @@ QUIZZES = [
         "What does model merging promise?",
         right="b",
         a=(
-            "One model that is better than each expert at its own task.",
+            "One model, better than each of the experts at that expert's own task.",
             "That happens, but rarely: experts are the bar that merging tries to reach.",
         ),
         b=(
-            "One model for all tasks, made from the experts' weights without training on their data.",
+            "One model for all the tasks, without any training on their data.",
             "That is the promise; its price is some accuracy on each task, which the leaderboard shows.",
         ),
         c=(
-            "The average of the experts' answers, asked one after the other.",
+            "One answer for each image, the average of what all the experts say.",
             "That is an ensemble: it needs every expert at test time. Merging averages weights, not answers.",
         ),
     ),
     Quiz(
         "00.q2",
-        "A merged model is better than the base on the experts' tasks, and worse out of domain. Why look at both?",
+        "Two merged models have the same average on the experts' tasks. One has OOD 80, the other 95. What may explain it?",
         right="a",
         a=(
-            "Because an update that helps the experts' tasks can harm what the base could do elsewhere.",
-            "Yes: that is the trade that H, the harmonic mean of both, puts into one number.",
+            "The first moved further from the base, and lost more of what the base could do.",
+            "Yes: the same gain at home can be bought at different prices. H, the harmonic mean of both, sees it.",
         ),
         b=(
-            "Because out-of-domain tasks are harder than the others.",
-            "Not here: the base is good at them. The point is what merging does to them.",
+            "The second was merged from experts that had seen the out-of-domain tasks, too.",
+            "Both are made of the same experts; none of them was trained on an out-of-domain task.",
         ),
         c=(
-            "Because the out-of-domain tasks are used to choose lam.",
-            "Never: everything is chosen on the validation split of the experts' tasks.",
+            "The second got its lam from the images of the out-of-domain tasks, the first did not.",
+            "Nothing is ever chosen there: the validation split of the experts' own tasks decides.",
         ),
     ),
+]
+
+OPEN = [
+    OpenTask(
+        "00.open",
+        "which row would you ship?",
+        "A hospital wants *one* model for eight kinds of images that are known today and for others that will come. Which "
+        "row of the leaderboard above would you hand over, at which lam, and why? Which two numbers that are *not* in the "
+        "table would you ask for first?",
+        [
+            "It names a row and a scale, and gives the numbers of the table that speak for it and against it.",
+            "It says what the mean hides: the worst task, or the spread over tasks.",
+            "It weighs home against abroad for this customer, and does not leave that to H.",
+            "The numbers asked for could change the decision: seeds, the size of the test sets, the worst task, memory.",
+        ],
+    )
 ]

@@ -1,8 +1,8 @@
-"""Exercises of notebook 01: task vectors, their arithmetic, the scale, forgetting, angles."""
+"""Exercises of notebook 01: task vectors, their arithmetic, the scale, forgetting, the length of a sum."""
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 # Models with one or two small tensors, none square, no two experts alike.
 BASE = {"w": torch.tensor([1.0, 2.0, -1.0])}
@@ -19,7 +19,8 @@ EXPERTS = [
 subtract = Exercise(
     id="01.1",
     title="The task vector",
-    goal="Write down what fine-tuning changed: one task vector for each expert, `tau_n = theta_n - theta_0`.",
+    goal="Write down what fine-tuning changed: one task vector for each expert, so that the base and it together are the "
+    "expert again.",
     minutes=5,
     difficulty=1,
     importance=5,
@@ -33,7 +34,7 @@ subtract = Exercise(
 
 @subtract.solution
 def task_vectors(theta_0, thetas):
-    """tau_n = theta_n - theta_0.  theta_0: dict of tensors, thetas: list of N such dicts -> list of N dicts."""
+    """What each expert has learned.  theta_0: dict of tensors, thetas: list of N such dicts -> list of N dicts."""
     return [{k: theta[k] - theta_0[k] for k in theta_0} for theta in thetas]
 
 
@@ -95,7 +96,8 @@ def in_place(theta_0, thetas):
 apply = Exercise(
     id="01.2",
     title="Back to a model",
-    goal="Put a task vector back on the base, scaled by lam: `theta = theta_0 + lam * tau`.",
+    goal="Go from the base along a task vector, `lam` times as far as the expert went: lam = 0 gives the base, lam = 1 "
+    "the expert, lam = -1 goes as far the other way.",
     minutes=5,
     difficulty=1,
     importance=5,
@@ -109,7 +111,7 @@ apply = Exercise(
 
 @apply.solution
 def add(theta_0, tau, lam=1.0):
-    """theta = theta_0 + lam * tau.  theta_0, tau: dicts of tensors with the same names -> dict."""
+    """The model lam times as far along tau.  theta_0, tau: dicts of tensors with the same names -> dict."""
     return {k: theta_0[k] + lam * tau[k] for k in theta_0}
 
 
@@ -174,7 +176,9 @@ TEST = torch.tensor([[42.0, 48.0], [60.0, 62.0], [88.0, 44.0]])  # means 45, 61,
 sweep = Exercise(
     id="01.3",
     title="Choose lam honestly",
-    goal="Pick lam by the mean validation accuracy over the tasks, and report the mean test accuracy at that lam.",
+    kind="decide",
+    goal="Eight tasks, two tables of accuracies, one lam to choose and one number to report: the mean over the tasks is "
+    "what counts. Which table is for what? Of lams that are equally good, take the first in the list.",
     minutes=10,
     difficulty=2,
     importance=5,
@@ -217,6 +221,18 @@ def _(choose_lam):
     return turned, choose_lam(LAMS, VALIDATION, TEST)
 
 
+@sweep.law("the mean over the tasks decides: 90 and 40 are better than 60 and 60")
+def _(choose_lam):
+    validation = torch.tensor([[60.0, 60.0], [90.0, 40.0], [50.0, 50.0]])
+    return choose_lam([0.1, 0.2, 0.3], validation, torch.tensor([[61.0, 59.0], [88.0, 42.0], [50.0, 50.0]])), (0.2, 65.0)
+
+
+@sweep.law("two lams that are equally good: the first in the list; a lam may be negative")
+def _(choose_lam):
+    validation = torch.tensor([[40.0, 40.0], [70.0, 50.0], [60.0, 60.0]])
+    return choose_lam([0.0, -0.5, 1.0], validation, torch.tensor([[0.0, 0.0], [30.0, 40.0], [50.0, 60.0]])), (-0.5, 35.0)
+
+
 @sweep.mistake(
     "You chose lam on the test set. Then the test accuracy is no longer an honest forecast: choose on validation."
 )
@@ -234,6 +250,21 @@ def reported_validation(lams, validation, test):
 @sweep.mistake("You look for the best single task. Average over the tasks before you compare the lams.")
 def best_single_task(lams, validation, test):
     best = int(validation.max(dim=1).values.argmax())
+    return lams[best], float(test[best].mean())
+
+
+@sweep.mistake(
+    "You maximise the worst task. A careful rule, but another one: the mean over the tasks is to be as high as possible."
+)
+def worst_task(lams, validation, test):
+    best = int(validation.min(dim=1).values.argmax())
+    return lams[best], float(test[best].mean())
+
+
+@sweep.mistake("Of equally good lams you take the last. Take the first in the list, so that everybody gets the same.")
+def last_of_equals(lams, validation, test):
+    mean = validation.mean(dim=1)
+    best = int((mean == mean.max()).nonzero().max())
     return lams[best], float(test[best].mean())
 
 
@@ -258,7 +289,10 @@ CONTROL = torch.tensor([60.0, 59.0, 57.5, 20.0])
 negate = Exercise(
     id="01.4",
     title="Forget one task, keep the rest",
-    goal="Among the lams that keep at least `keep` of the base's control accuracy, find the one that forgets most.",
+    kind="decide",
+    goal="Make the model forget one task without harming another: which lam? It must keep at least the share `keep` of "
+    "the control accuracy *that the base has*; exactly that share is enough. Of equally good lams, take the first in the "
+    "list. The lams come in any order.",
     minutes=10,
     difficulty=3,
     importance=4,
@@ -272,7 +306,7 @@ negate = Exercise(
 
 @negate.solution
 def forgetting_lam(lams, target, control, keep=0.95):
-    """The lam that lowers `target` most while control[lam] >= keep * control[lam = 0].
+    """The lam that forgets the target task most among those that spare the control task.
 
     lams: list of L numbers, 0.0 among them; target, control: (L,) accuracies in % -> float
     """
@@ -307,6 +341,29 @@ def _(forgetting_lam):
     return forgetting_lam(FORGET_LAMS, target, torch.tensor([60.0, 59.0, 59.0, 58.0])), -0.25
 
 
+@negate.law("exactly the share is enough: 30 of 60 at keep = 0.5")
+def _(forgetting_lam):
+    return forgetting_lam([0.0, -1.0], torch.tensor([80.0, 5.0]), torch.tensor([60.0, 30.0]), keep=0.5), -1.0
+
+
+@negate.law("the base is where lam is 0, first in the list or not")
+def _(forgetting_lam):
+    target, control = torch.tensor([5.0, 30.0, 80.0]), torch.tensor([20.0, 58.0, 60.0])
+    return forgetting_lam([-1.0, -0.5, 0.0], target, control), -0.5
+
+
+@negate.law("the base sets the bar, even where a step happens to do better on the control task")
+def _(forgetting_lam):
+    target, control = torch.tensor([80.0, 50.0, 30.0]), torch.tensor([60.0, 64.0, 57.5])
+    return forgetting_lam([0.0, -0.25, -0.5], target, control), -0.5
+
+
+@negate.law("three lams that forget equally much: the first in the list")
+def _(forgetting_lam):
+    target, control = torch.tensor([80.0, 30.0, 30.0, 30.0]), torch.tensor([60.0, 59.0, 60.0, 58.0])
+    return forgetting_lam([0.0, -0.5, -0.25, -0.75], target, control), -0.5
+
+
 @negate.mistake("You never look at the control task: a model that forgot everything also forgot the target.")
 def control_ignored(lams, target, control, keep=0.95):
     return lams[int(target.argmin())]
@@ -335,6 +392,37 @@ def highest_target(lams, target, control, keep=0.95):
     return lams[max(allowed, key=lambda i: target[i])]
 
 
+@negate.mistake("You take the first entry for the base. The base is where lam is 0: `lams.index(0.0)`.")
+def first_is_the_base(lams, target, control, keep=0.95):
+    allowed = [i for i in range(len(lams)) if control[i] >= keep * control[0]]
+    return lams[min(allowed, key=lambda i: target[i])]
+
+
+@negate.mistake("You ask for more than the share. Exactly `keep` of the base's accuracy is enough: `>=`.")
+def strictly_more(lams, target, control, keep=0.95):
+    base = lams.index(0.0)
+    allowed = [i for i in range(len(lams)) if control[i] > keep * control[base]] or [base]
+    return lams[min(allowed, key=lambda i: target[i])]
+
+
+@negate.mistake("You measure against the best control accuracy of all lams. The bar is the base's, at lam = 0.")
+def share_of_the_best(lams, target, control, keep=0.95):
+    allowed = [i for i in range(len(lams)) if control[i] >= keep * control.max()]
+    return lams[min(allowed, key=lambda i: target[i])]
+
+
+@negate.mistake("Of lams that forget equally much you take the last. Take the first in the list.")
+def last_of_equals(lams, target, control, keep=0.95):
+    allowed = [i for i in range(len(lams)) if control[i] >= keep * control[lams.index(0.0)]]
+    return lams[min(allowed[::-1], key=lambda i: target[i])]
+
+
+@negate.mistake("Of lams that forget equally much you take the smallest step. The text says: the first in the list.")
+def smallest_step_of_equals(lams, target, control, keep=0.95):
+    allowed = [i for i in range(len(lams)) if control[i] >= keep * control[lams.index(0.0)]]
+    return lams[min(allowed, key=lambda i: (target[i], abs(lams[i])))]
+
+
 @negate.mistake("You return the target accuracy. The lam that reaches it is asked for.")
 def accuracy_not_lam(lams, target, control, keep=0.95):
     floor = keep * control[lams.index(0.0)]
@@ -343,132 +431,150 @@ def accuracy_not_lam(lams, target, control, keep=0.95):
 
 # ---------------------------------------------------------------------------- 01.5
 
-angles = Exercise(
+adding = Exercise(
     id="01.5",
-    title="Angles between task vectors",
-    goal="Fill the (N, N) matrix of cosines between task vectors, each taken as one long vector over all tensors.",
+    title="Predict how long the sum is",
+    kind="predict",
+    goal="Before you add N task vectors: how long will their sum be? You know the length of each and the cosine between "
+    "any two, not the vectors. Predict it; the cell after this one measures.",
     minutes=10,
-    difficulty=2,
+    difficulty=3,
     importance=3,
+    errors={"shapes cannot be multiplied": "`C` has a row and a column for each expert, `lengths` one entry for each."},
     hints=[
-        "What must stand on the diagonal, whatever the lengths?",
-        "Flatten and concatenate all tensors of an expert first: one vector of d numbers each, an (N, d) matrix.",
-        "Divide each row by its norm, then multiply the matrix with its transpose.",
+        "3 and 4 at a right angle: 5. In the same direction: 7. In opposite directions: 1. Which rule gives all three?",
+        "The squared length of a sum is the sum of all inner products, of each vector with itself and with each other.",
+        "An inner product is length times length times cosine: `(lengths[:, None] * C * lengths).sum()`, and its root.",
     ],
 )
 
 
-@angles.solution
-def cosines(taus):
-    """C[n, m] = tau_n . tau_m / (|tau_n| |tau_m|).  taus: list of N dicts of tensors -> (N, N)"""
-    V = torch.stack([torch.cat([tau[k].flatten() for k in tau]) for tau in taus])  # (N, d)
-    V = V / V.norm(dim=1, keepdim=True)
-    return V @ V.T
+@adding.solution
+def length_of_sum(lengths, C):
+    """The length of tau_1 + ... + tau_N.  lengths: (N,), C: (N, N) cosines, 1 on the diagonal -> float"""
+    squared = (lengths[:, None] * C * lengths).sum()
+    return float(squared.clamp(min=0).sqrt())  # rounding may leave a hair below 0
 
 
-def _tau(*w: float) -> dict[str, torch.Tensor]:
-    return {"w": torch.tensor(w)}
+@adding.law("one expert: its own length")
+def _(length_of_sum):
+    return length_of_sum(torch.tensor([2.0]), torch.tensor([[1.0]])), 2.0
 
 
-@angles.law("vectors at right angles have cosine 0")
-def _(cosines):
-    return cosines([_tau(3.0, 0.0), _tau(0.0, -2.0)]), torch.eye(2)
+@adding.law("3 and 4 at a right angle: 5")
+def _(length_of_sum):
+    return length_of_sum(torch.tensor([3.0, 4.0]), torch.eye(2)), 5.0
 
 
-@angles.law("opposite vectors have cosine -1, whatever their lengths")
-def _(cosines):
-    return cosines([_tau(1.0, 2.0), _tau(-3.0, -6.0)]), torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+@adding.law("all in one direction: the lengths add up")
+def _(length_of_sum):
+    return length_of_sum(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3, 3)), 6.0
 
 
-@angles.law("stretching one task vector changes no angle")
-def _(cosines):
-    stretched = {k: 7.0 * v for k, v in EXPERTS[1].items()}
-    return cosines([EXPERTS[0], stretched, EXPERTS[2]]), cosines(EXPERTS)
+@adding.law("3 against 1: what is left is 2 long")
+def _(length_of_sum):
+    return length_of_sum(torch.tensor([3.0, 1.0]), torch.tensor([[1.0, -1.0], [-1.0, 1.0]])), 2.0
 
 
-@angles.law("all tensors count as one vector: (3, 4) and (3, -4), split over two tensors")
-def _(cosines):
-    a = {"w": torch.tensor([[3.0, 0.0]]), "b": torch.tensor([4.0])}
-    b = {"w": torch.tensor([[3.0, 0.0]]), "b": torch.tensor([-4.0])}
-    return cosines([a, b])[0, 1], torch.tensor(-7 / 25)
+@adding.law("0.2 and 0.9 against 1.1: nothing is left, in spite of rounding")
+def _(length_of_sum):
+    s = torch.tensor([1.0, 1.0, -1.0])
+    return length_of_sum(torch.tensor([0.2, 0.9, 1.1]), s[:, None] * s) < 1e-3, True
 
 
-@angles.law("three experts, two of them at 60 degrees")
-def _(cosines):
-    taus = [_tau(1.0, 0.0), _tau(1.0, 3**0.5), _tau(-2.0, 0.0)]
-    return cosines(taus), torch.tensor([[1.0, 0.5, -1.0], [0.5, 1.0, -0.5], [-1.0, -0.5, 1.0]])
+@adding.law("three vectors of four numbers: as their sum is measured")
+def _(length_of_sum):
+    V = torch.tensor([[1.0, 2.0, 0.0, 1.0], [0.0, -1.0, 3.0, 1.0], [2.0, 2.0, 2.0, -4.0]])
+    lengths = V.norm(dim=1)
+    return length_of_sum(lengths, V @ V.T / (lengths[:, None] * lengths)), V.sum(dim=0).norm().item()
 
 
-@angles.mistake("These are inner products: divide by both lengths, so that the diagonal is 1.")
-def not_normalised(taus):
-    V = torch.stack([torch.cat([tau[k].flatten() for k in tau]) for tau in taus])
-    return V @ V.T
+@adding.mistake("You add the lengths. That is right only if all vectors point in one direction: use the cosines.")
+def lengths_added(lengths, C):
+    return float(lengths.sum())
 
 
-@angles.mistake(
-    "You average the cosines of the single tensors. Concatenate first: one vector and one length an expert."
-)
-def mean_over_tensors(taus):
-    per_tensor = []
-    for k in taus[0]:
-        V = torch.stack([tau[k].flatten() for tau in taus])
-        V = V / V.norm(dim=1, keepdim=True)
-        per_tensor.append(V @ V.T)
-    return sum(per_tensor) / len(per_tensor)
+@adding.mistake("Pythagoras holds for right angles. Here the cosines need not be 0: every pair has a term.")
+def pythagoras(lengths, C):
+    return float((lengths**2).sum().sqrt())
 
 
-@angles.mistake("The sign of the cosine is lost: opposite task vectors should show -1, and they do interfere.")
-def absolute_cosine(taus):
-    return cosines(taus).abs()
+@adding.mistake("That is the squared length: take the root.")
+def squared_length(lengths, C):
+    return float((lengths[:, None] * C * lengths).sum())
 
 
-@angles.mistake("You subtract the mean first: that is a correlation, not a cosine.")
-def correlation(taus):
-    V = torch.stack([torch.cat([tau[k].flatten() for k in tau]) for tau in taus])
-    V = V - V.mean(dim=1, keepdim=True)
-    return torch.nan_to_num((V / V.norm(dim=1, keepdim=True)) @ (V / V.norm(dim=1, keepdim=True)).T)
+@adding.mistake("You count each pair once. In the square of a sum every pair comes twice: n with m, and m with n.")
+def each_pair_once(lengths, C):
+    return float((lengths[:, None] * C * lengths).triu().sum().clamp(min=0).sqrt())
 
 
-@angles.mistake("You divide by one length only. Divide by the lengths of both vectors.")
-def one_norm_only(taus):
-    V = torch.stack([torch.cat([tau[k].flatten() for k in tau]) for tau in taus])
-    return (V / V.norm(dim=1, keepdim=True)) @ V.T
+@adding.mistake("You add up the cosines as if all vectors were of length 1. Weight each by both lengths.")
+def lengths_ignored(lengths, C):
+    return float(C.sum().clamp(min=0).sqrt())
 
 
-@angles.mistake("You normalise the columns (dim=0): each expert is a row, so normalise along dim=1.")
-def columns_normalised(taus):
-    V = torch.stack([torch.cat([tau[k].flatten() for k in tau]) for tau in taus])
-    V = V / V.norm(dim=0, keepdim=True).clamp(min=1e-12)
-    return V @ V.T
+@adding.mistake("You take the sizes of the cosines, so that vectors that oppose each other lengthen the sum. Keep the sign.")
+def sign_of_the_cosine_lost(lengths, C):
+    return float((lengths[:, None] * C.abs() * lengths).sum().sqrt())
 
 
-EXERCISES = [subtract, apply, sweep, negate, angles]
+@adding.mistake("That is the length of the mean. The sum is N times as long.")
+def length_of_the_mean(lengths, C):
+    return float((lengths[:, None] * C * lengths).sum().clamp(min=0).sqrt() / len(lengths))
+
+
+@adding.mistake("Each cosine is weighted by one length only. An inner product has both.")
+def one_length_only(lengths, C):
+    return float((C * lengths).sum().clamp(min=0).sqrt())
+
+
+EXERCISES = [subtract, apply, sweep, negate, adding]
 
 QUIZZES = [
     Quiz(
         "01.q1",
-        "Two experts are fine-tuned from the same base. Which sentence is true of their task vectors?",
-        right="c",
-        a=(
-            "They are small networks that solve one task each.",
-            "They are differences: alone, without the base, they solve nothing.",
-        ),
-        b=("They exist only for the layers that were changed.", "Every tensor has a difference; it may be zero."),
-        c=(
-            "They have the names and shapes of the base, so they can be added to it.",
-            "Same names, same shapes: that is why arithmetic on them works.",
-        ),
-        d=(
-            "Adding both to the base always gives a model as good as both experts.",
-            "They may push the same weight in opposite directions: that is interference, notebook 02.",
-        ),
-    ),
-    Quiz(
-        "01.q2",
         "The test accuracy is highest at lam = 0.4, the validation accuracy at lam = 0.3. What do you report?",
         right="b",
         a=("The test accuracy at 0.4.", "That lam was chosen by looking at the test set, so the number is too good."),
         b=("The test accuracy at 0.3.", "Chosen on validation, reported on test: the honest forecast."),
         c=("The validation accuracy at 0.3.", "It was maximised over lam, so it is too good as well."),
     ),
+    Quiz(
+        "01.q2",
+        "Two experts are fine-tuned from the same base. Which sentence is true of their task vectors?",
+        right="c",
+        a=(
+            "Each is a small network, which solves its own task without the base.",
+            "They are differences: alone, without the base, they solve nothing.",
+        ),
+        b=(
+            "They have entries only for the layers that fine-tuning has changed.",
+            "Every tensor has a difference; it may be zero.",
+        ),
+        c=(
+            "They have the names and the shapes of the base, so they can be added.",
+            "Same names, same shapes: that is why arithmetic on them works.",
+        ),
+        d=(
+            "Adding both to the base gives a model that is as good as each expert.",
+            "They may push the same weight in opposite directions: that is interference, notebook 02.",
+        ),
+    ),
+]
+
+OPEN = [
+    OpenTask(
+        "01.open",
+        "forget on purpose",
+        "A customer asks you to make a model forget one task by subtracting its task vector, and to *prove* that it is "
+        "forgotten. Use `add`, `task_vectors` and the suite: which experiment would you show, on which splits, and what "
+        "would it still leave open? Try one task other than the one above.",
+        [
+            "lam was chosen on validation, the proof is on test, and the control tasks are named before the result is seen.",
+            "It compares with something: a random vector of the same length, or another task's vector.",
+            "It tells `answers wrongly` from `does not know`: what does a short fine-tuning bring back?",
+            "It says which tasks suffered that nobody asked about.",
+        ],
+    )
 ]

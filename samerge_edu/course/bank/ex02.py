@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 TAU = torch.tensor(
     [
@@ -22,7 +22,9 @@ TAU = torch.tensor(
 conflict = Exercise(
     id="02.1",
     title="Sign conflict",
-    goal="Of the entries that at least two experts change (not 0), on what share do a + and a - meet?",
+    kind="decide",
+    goal="Of the entries that at least two experts change (not 0), on what share do a + and a - meet? If no entry is "
+    "changed by two experts, there is no conflict: 0.",
     minutes=10,
     difficulty=2,
     importance=4,
@@ -46,6 +48,11 @@ def sign_conflict(tau):
 @conflict.law("two experts, one of two entries contested: 1/2")
 def _(sign_conflict):
     return sign_conflict(torch.tensor([[1.0, 2.0], [3.0, -2.0]])), 0.5
+
+
+@conflict.law("one entry is shared, and it is contested: all of the conflict there can be")
+def _(sign_conflict):
+    return sign_conflict(torch.tensor([[1.0, 2.0, 0.0], [-1.0, 0.0, 4.0]])), 1.0
 
 
 @conflict.law("experts that change different entries cannot disagree")
@@ -108,7 +115,8 @@ def sum_is_negative(tau):
 trimming = Exercise(
     id="02.2",
     title="Trim",
-    goal="Step 1 of TIES: keep each expert's largest entries by magnitude, exactly `round(density * d)` of them.",
+    goal="Step 1 of TIES: keep each expert's largest entries by magnitude, exactly `round(density * d)` of them, also "
+    "where magnitudes are equal (then it does not matter which) and where the rounded number is 0.",
     minutes=10,
     difficulty=2,
     importance=5,
@@ -142,6 +150,21 @@ def _(trim):
 def _(trim):
     tau = torch.tensor([[1.0, -7.0, 3.0, 5.0, -2.0, 4.0, 6.0], [0.5, 0.1, -0.4, 0.2, 0.3, 0.6, -0.7]])
     return (trim(tau) != 0).sum(dim=1), torch.tensor([1, 1])
+
+
+@trimming.law("1.75 entries of five are rounded to 2")
+def _(trim):
+    return trim(torch.tensor([[1.0, -5.0, 2.0, 4.0, -3.0]]), density=0.35), torch.tensor([[0.0, -5.0, 0.0, 4.0, 0.0]])
+
+
+@trimming.law("a density that rounds to 0 entries keeps none")
+def _(trim):
+    return trim(torch.tensor([[3.0, -1.0, 2.0]]), density=0.1), torch.zeros(1, 3)
+
+
+@trimming.law("five equal magnitudes: still exactly two survive")
+def _(trim):
+    return (trim(torch.tensor([[2.0, -2.0, 2.0, 2.0, -2.0]]), density=0.4) != 0).sum(dim=1), torch.tensor([2])
 
 
 @trimming.law("stretching one expert changes nothing for the others")
@@ -179,6 +202,25 @@ def one_ranking_for_all(tau, density=0.2):
     return tau * torch.zeros(tau.numel()).scatter(0, kept, 1.0).view_as(tau)
 
 
+@trimming.mistake("You cut off the decimals of density * d: round to the nearest whole number.")
+def cut_off(tau, density=0.2):
+    kept = tau.abs().topk(int(density * tau.shape[1]), dim=1).indices
+    return tau * torch.zeros_like(tau).scatter(1, kept, 1.0)
+
+
+@trimming.mistake("You keep one entry where density * d rounds to 0. Exactly the rounded number is asked for: then none.")
+def at_least_one(tau, density=0.2):
+    kept = tau.abs().topk(max(1, round(density * tau.shape[1])), dim=1).indices
+    return tau * torch.zeros_like(tau).scatter(1, kept, 1.0)
+
+
+@trimming.mistake("Your threshold keeps every entry that equals it, so ties give more than k. `topk` gives exactly k.")
+def ties_kept_all(tau, density=0.2):
+    k = round(density * tau.shape[1])
+    size = tau.abs()
+    return tau * (size >= size.sort(dim=1, descending=True).values[:, k - 1 : k]) if k else torch.zeros_like(tau)
+
+
 @trimming.mistake("You return the magnitudes. The sign is needed in the next step: multiply the mask with tau.")
 def sign_lost(tau, density=0.2):
     return trim(tau, density).abs()
@@ -200,7 +242,8 @@ def rescaled(tau, density=0.2):
 electing = Exercise(
     id="02.3",
     title="Elect",
-    goal="Step 2 of TIES: one sign for each entry. The votes are the trimmed values, so a large change weighs more.",
+    goal="Step 2 of TIES: one sign for each entry. Every expert votes with its trimmed value: +5 outweighs -1 and -1, "
+    "but not -3 and -3. An exact tie elects no sign.",
     minutes=5,
     difficulty=1,
     importance=5,
@@ -214,7 +257,7 @@ electing = Exercise(
 
 @electing.solution
 def elect(tau_hat):
-    """gamma = sgn(sum_n tau_hat_n), entry by entry.  tau_hat: (N, d), trimmed -> (d,) of -1, 0, +1"""
+    """gamma, the elected sign of each entry.  tau_hat: (N, d), trimmed -> (d,) of -1, 0 (no sign), +1"""
     return tau_hat.sum(dim=0).sign()
 
 
@@ -278,7 +321,9 @@ def over_entries(tau_hat):
 merging = Exercise(
     id="02.4",
     title="Disjoint mean",
-    goal="Step 3 of TIES: for each entry, the mean over those experts alone whose value has the elected sign.",
+    kind="decide",
+    goal="Step 3 of TIES: for each entry, the mean over those experts alone whose value has the elected sign. Where "
+    "nobody's has, the merged entry is 0.",
     minutes=10,
     difficulty=3,
     importance=5,
@@ -320,6 +365,11 @@ def _(disjoint_mean):
     return disjoint_mean(tau_hat, torch.tensor([0.0, -1.0, -1.0])), torch.tensor([0.0, -3.0, -5.0])
 
 
+@merging.law("nobody has the elected sign: 0, not 0 / 0")
+def _(disjoint_mean):
+    return disjoint_mean(torch.tensor([[-1.0, 2.0], [-2.0, 0.0]]), torch.tensor([1.0, 1.0])), torch.tensor([0.0, 2.0])
+
+
 @merging.law("the order of the experts does not matter")
 def _(disjoint_mean):
     gamma = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, -1.0])
@@ -344,6 +394,14 @@ def divided_by_nonzero(tau_hat, gamma):
     return (tau_hat * agree).sum(dim=0) / (tau_hat != 0).sum(dim=0).clamp(min=1)
 
 
+@merging.mistake(
+    "A 0 takes part in your mean: `tau_hat * gamma >= 0` is true of it. An expert that trimmed the entry has no opinion."
+)
+def zeros_take_part(tau_hat, gamma):
+    agree = tau_hat * gamma >= 0
+    return (tau_hat * agree).sum(dim=0) / agree.sum(dim=0).clamp(min=1)
+
+
 @merging.mistake("That is the sum of those that agree (the variant of the CLIP tables, at lam = 0.3). Take the mean.")
 def sum_not_mean(tau_hat, gamma):
     return (tau_hat * (tau_hat.sign() == gamma)).sum(dim=0)
@@ -356,7 +414,7 @@ def everybody_takes_part(tau_hat, gamma):
 
 @merging.mistake("Where nobody agrees you divide 0 by 0. `.clamp(min=1)` on the count makes it 0 / 1 = 0.")
 def zero_by_zero(tau_hat, gamma):
-    agree = (tau_hat.sign() == gamma) & (gamma != 0)
+    agree = tau_hat.sign() == gamma
     return (tau_hat * agree).sum(dim=0) / agree.sum(dim=0)
 
 
@@ -375,8 +433,9 @@ def elected_again(tau_hat, gamma):
 dropping = Exercise(
     id="02.5",
     title="Drop and rescale",
-    goal="DARE: keep each entry with probability `density`, by a coin; make up for the loss so that the expected "
-    "value is unchanged.",
+    kind="design",
+    goal="DARE: keep each entry with probability `density`, by a coin of its own, drawn from `generator` alone; make up for "
+    "the loss so that the expected value of every entry is what it was.",
     minutes=10,
     difficulty=2,
     importance=4,
@@ -390,7 +449,7 @@ dropping = Exercise(
 
 @dropping.solution
 def drop_and_rescale(tau, density, generator):
-    """Keep entries with probability density, divide them by it.
+    """Keep each entry with probability density, and make up for those that fall.
 
     tau: any shape, density: in (0, 1], generator: torch.Generator that draws the coins -> the shape of tau
     """
@@ -418,6 +477,18 @@ def _(drop_and_rescale):
 def _(drop_and_rescale):
     out = drop_and_rescale(torch.full((25, 400), 3.0), 0.2, _seed(2))
     return round((out != 0).float().mean().item(), 1), 0.2
+
+
+@dropping.law("each entry has a coin of its own: neither rows nor columns fall as a whole")
+def _(drop_and_rescale):
+    out = drop_and_rescale(torch.ones(30, 20), 0.5, _seed(7)) != 0
+    return [bool((out != out[:1]).any()), bool((out != out[:, :1]).any())], [True, True]
+
+
+@dropping.law("a coin, not a quota: of 100 entries not always the same number survives")
+def _(drop_and_rescale):
+    left = {int((drop_and_rescale(torch.ones(10, 10), 0.5, _seed(n)) != 0).sum()) for n in range(20)}
+    return len(left) > 1, True
 
 
 @dropping.law("the expected value is unchanged")
@@ -463,6 +534,24 @@ def share_dropped_is_kept(tau, density, generator):
     return tau * kept / density if density < 1 else tau
 
 
+@dropping.mistake(
+    "`rand > density` keeps with probability 1 - density, and at density = 1 it keeps nothing at all. Turn it round: `<`."
+)
+def above_density_is_kept(tau, density, generator):
+    return tau * (torch.rand(tau.shape, generator=generator) > density) / density
+
+
+@dropping.mistake("One coin decides for a whole column, that is for all experts at once. Draw one for each entry.")
+def one_coin_a_column(tau, density, generator):
+    return tau * (torch.rand(tau.shape[-1], generator=generator) < density) / density
+
+
+@dropping.mistake("You keep exactly round(density * n) entries, drawn by lot. A coin for each entry leaves their number open.")
+def quota_by_lot(tau, density, generator):
+    lots = torch.rand(tau.numel(), generator=generator).topk(round(density * tau.numel())).indices
+    return tau * torch.zeros(tau.numel()).scatter(0, lots, 1.0).view_as(tau) / density
+
+
 @dropping.mistake("You keep the largest entries. DARE does not look at the values: a coin decides.")
 def largest_kept(tau, density, generator):
     k = round(density * tau.numel())
@@ -490,31 +579,40 @@ def old_norm_restored(tau, density, generator):
 
 balancing = Exercise(
     id="02.6",
-    title="PCB's balance",
-    goal="Score each entry by how much it matters inside its expert (`a`) and whether the others want it too (`b`): "
-    "c = a · b.",
+    title="Mend PCB's balance",
+    kind="repair",
+    goal="This program should compute the scores c of the formulas above. It runs, and its numbers look like scores; three "
+    "of its choices are wrong. Find and mend them. Where all of an expert's magnitudes are equal nothing stands out: "
+    "there u = 0.",
     minutes=15,
     difficulty=4,
     importance=3,
     hints=[
-        "u_n brings |tau_n| of each expert to 0..1. Along which side do you take the smallest and the largest value?",
-        "`a = (N * u**2).exp()`. The common wish is one number an entry: `wish = (tau.sign() * u).sum(dim=0)`.",
-        "`b = (tau * wish).tanh()`: negative where the expert pulls against the common wish.",
+        "Stretch one expert by 100. Should the others' scores change? Which line makes them?",
+        "Add a hundred columns of zeros. Should a change? And can `u.sum(dim=0)` ever be negative?",
+        "`amin` and `amax` over `dim=1, keepdim=True`; `len(tau)` for N; `(tau.sign() * u).sum(dim=0)` for the wish.",
     ],
 )
 
 
 @balancing.solution
 def balance(tau):
-    """c_n = exp(N u_n^2) * tanh(tau_n * sum_j sgn(tau_j) u_j).  tau: (N, d) -> (N, d)
-
-    u_n = (|tau_n| - its smallest) / (its largest - its smallest), so each row of u runs from 0 to 1
-    """
+    """c, how much each entry of each expert matters to it and is wanted by all.  tau: (N, d) -> (N, d)"""
     size = tau.abs()
     low, high = size.amin(dim=1, keepdim=True), size.amax(dim=1, keepdim=True)
-    u = (size - low) / (high - low)
+    u = (size - low) / (high - low).clamp(min=1e-12)
     a = (len(tau) * u**2).exp()
     b = (tau * (tau.sign() * u).sum(dim=0)).tanh()
+    return a * b
+
+
+@balancing.broken
+def broken_balance(tau):
+    """c, how much each entry of each expert matters to it and is wanted by all.  tau: (N, d) -> (N, d)"""
+    size = tau.abs()
+    u = (size - size.min()) / (size.max() - size.min()).clamp(min=1e-12)
+    a = (tau.shape[1] * u**2).exp()
+    b = (tau * u.sum(dim=0)).tanh()
     return a * b
 
 
@@ -549,6 +647,11 @@ def _(balance):
     return balance(BALANCED), c
 
 
+@balancing.law("an expert whose magnitudes are all equal: nothing stands out, u = 0, and nothing is 0 / 0")
+def _(balance):
+    return balance(torch.tensor([[0.5, -0.5, 0.5]])), torch.zeros(1, 3)
+
+
 @balancing.law("turning all experts round changes no score")
 def _(balance):
     return balance(-BALANCED), balance(BALANCED)
@@ -559,9 +662,47 @@ def _(balance):
     return balance(BALANCED.flip(0)).flip(0), balance(BALANCED)
 
 
+def _half_mended(tau, own_range=False, experts=False, signs=False):
+    """The broken program with some of its three faults mended."""
+    size = tau.abs()
+    u = _u(tau) if own_range else (size - size.min()) / (size.max() - size.min()).clamp(min=1e-12)
+    a = ((len(tau) if experts else tau.shape[1]) * u**2).exp()
+    return a * (tau * ((tau.sign() if signs else 1) * u).sum(dim=0)).tanh()
+
+
+@balancing.mistake("One fault of three is mended: each expert has its own range. Now look at N, and at the common wish.")
+def range_mended(tau):
+    return _half_mended(tau, own_range=True)
+
+
+@balancing.mistake("One fault of three is mended: N counts experts. Now look at the range of u, and at the common wish.")
+def number_mended(tau):
+    return _half_mended(tau, experts=True)
+
+
+@balancing.mistake("One fault of three is mended: the wish has signs. Now look at the range of u, and at N.")
+def wish_mended(tau):
+    return _half_mended(tau, signs=True)
+
+
 @balancing.mistake(
-    "N is missing in the exponent: a = exp(N u^2), so that with many experts the large entries stand out."
+    "Two faults are mended. The third: N is the number of experts, not of entries, or `exp` explodes in a real model."
 )
+def number_left(tau):
+    return _half_mended(tau, own_range=True, signs=True)
+
+
+@balancing.mistake("Two faults are mended. The third: each expert competes within itself; take the range of its own row.")
+def range_left(tau):
+    return _half_mended(tau, experts=True, signs=True)
+
+
+@balancing.mistake("Two faults are mended. The third: the others' wish has lost its signs, so nobody is ever against.")
+def wish_without_signs(tau):
+    return _half_mended(tau, own_range=True, experts=True)
+
+
+@balancing.mistake("N is missing in the exponent: a = exp(N u^2), so that with many experts the large entries stand out.")
 def without_n(tau):
     u = _u(tau)
     return (u**2).exp() * (tau * (tau.sign() * u).sum(dim=0)).tanh()
@@ -573,16 +714,10 @@ def not_squared(tau):
     return (len(tau) * u).exp() * (tau * (tau.sign() * u).sum(dim=0)).tanh()
 
 
-@balancing.mistake("The others' wish has lost its signs, so nobody is ever against. Sum sgn(tau_j) u_j, not u_j.")
-def wish_without_signs(tau):
-    u = _u(tau)
-    return (len(tau) * u**2).exp() * (tau * u.sum(dim=0)).tanh()
-
-
 @balancing.mistake("You bring the signed values to 0..1, so the most negative entry counts least. Use |tau|.")
 def signed_values_normalised(tau):
     low, high = tau.amin(dim=1, keepdim=True), tau.amax(dim=1, keepdim=True)
-    u = (tau - low) / (high - low)
+    u = (tau - low) / (high - low).clamp(min=1e-12)
     return (len(tau) * u**2).exp() * (tau * (tau.sign() * u).sum(dim=0)).tanh()
 
 
@@ -624,7 +759,7 @@ def softmax_for_exp(tau):
 def _u(tau: torch.Tensor) -> torch.Tensor:
     size = tau.abs()
     low, high = size.amin(dim=1, keepdim=True), size.amax(dim=1, keepdim=True)
-    return (size - low) / (high - low)
+    return (size - low) / (high - low).clamp(min=1e-12)
 
 
 EXERCISES = [conflict, trimming, electing, merging, dropping, balancing]
@@ -632,49 +767,71 @@ EXERCISES = [conflict, trimming, electing, merging, dropping, balancing]
 QUIZZES = [
     Quiz(
         "02.q1",
-        "Eight experts, and on almost every entry both signs occur. What does that alone prove?",
+        "Eight experts. On 98 % of the entries both signs occur. What do you compare this with, before you call it conflict?",
         right="b",
         a=(
-            "That these experts fight over every weight.",
-            "Eight random numbers have both signs on 99 % of the entries: 1 - 2 * (1/2)^8. Compare with chance first.",
+            "With 0 %: experts that do not disturb each other have the same sign everywhere.",
+            "That would be eight copies of one expert. Independent experts differ in half of their signs.",
         ),
         b=(
-            "Little: eight random vectors would show nearly the same.",
-            "Yes: 1 - 2 * (1/2)^8 is 99 %. How much *cancels* in the sum, against chance, says more.",
+            "With what eight random vectors of the same size would show on the same entries.",
+            "Yes: 1 - 2 * (1/2)^8, which is 99 %. How much *cancels* in the sum, against chance, says more.",
         ),
         c=(
-            "That the sum is zero almost everywhere.",
-            "No: opposite signs cancel exactly only if the magnitudes match as well.",
+            "With 50 %: one sign of two is the wrong one, on every entry of the task vectors.",
+            "Half is the chance for *two* vectors. With eight, hardly any entry has one sign only.",
         ),
     ),
     Quiz(
         "02.q2",
-        "A table says 'TIES, density 0.2'. What do you still have to ask before you can repeat its number?",
+        "Two tables say 'TIES, density 0.2', and differ by three points. Which difference between them explains it *least*?",
         right="d",
-        a=("Nothing: the paper defines the rest.", "Public codes differ in at least four more choices: see the box."),
-        b=("Only the scale lam.", "lam matters, but so do the scope of the trim and the mean or sum of step 3."),
+        a=(
+            "One trims the whole vector at once, the other tensor by tensor.",
+            "That can move several points: small tensors lose everything in one case and not in the other.",
+        ),
+        b=(
+            "One takes the mean of those who agree, the other their sum.",
+            "That is a factor of up to N in length, unless lam was chosen anew.",
+        ),
         c=(
-            "Only whether 0.2 is kept or dropped.",
-            "A fair question (libraries differ there too), but not the only one.",
+            "One reads 0.2 as the share kept, the other as the share dropped.",
+            "Libraries differ in just this; 20 % and 80 % are two different methods.",
         ),
         d=(
-            "The scope of the trim, mean or sum, how a sign is elected, lam, and the checkpoints.",
-            "Yes. Each of them moves the accuracy, some by more than one method differs from the next.",
+            "One merges the experts in another order than the other does.",
+            "Yes: step by step the method is symmetric in the experts. All the others move the number.",
         ),
     ),
     Quiz(
         "02.q3",
         "DARE drops 90 % of the entries at random and divides the rest by 0.1. What is left as it was?",
         right="c",
-        a=("The largest entries.", "A coin decides: a large entry is dropped as often as a small one."),
+        a=("The largest entries of the vector.", "A coin decides: a large entry is dropped as often as a small one."),
         b=(
             "The length of the task vector.",
             "It grows: the squares of the survivors are 100 times larger, but 10 % survive: sqrt(10) in length.",
         ),
         c=(
-            "The expected value of every entry.",
+            "The expected value of an entry.",
             "Yes: 0.1 * (tau / 0.1) + 0.9 * 0 = tau. What grows is the noise around it.",
         ),
-        d=("The sign conflict between experts.", "It falls: fewer experts touch the same entry."),
+        d=("The share of sign conflicts.", "It falls: fewer experts touch the same entry."),
     ),
+]
+
+OPEN = [
+    OpenTask(
+        "02.open",
+        "a conflict that matters",
+        "Sign conflict counts entries. But does an entry in conflict *hurt*? Invent a measure of interference that you "
+        "believe in more, of the task vectors alone, and say in advance which pair of experts it calls the worst. Then "
+        "merge that pair and the pair it calls the best, and report whether accuracy agrees.",
+        [
+            "The measure is defined in one formula, with its value for orthogonal, equal and opposite vectors.",
+            "The prediction was written down before the merge was measured.",
+            "Accuracy is compared with each expert's own, at a lam chosen for each pair on validation.",
+            "It says what random vectors of the same lengths would give, and does not explain away a failure.",
+        ],
+    )
 ]
