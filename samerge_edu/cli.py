@@ -389,16 +389,24 @@ def run_jupyterlab(folder: Path) -> int:
 @app.command()
 def course(
     audit: Annotated[
-        bool, typer.Option("--audit", help="Check the exercises: what happens without this option, too.")
+        bool, typer.Option("--audit", help="Check the exercises: what happens without any option, too.")
     ] = False,
+    attack: Annotated[bool, typer.Option("--attack", help="Change every solution: is it noticed?")] = False,
 ) -> None:
     """Check the exercises themselves, and print the table.
 
     Is every reference accepted, and every typical mistake caught with its own hint? Under a minute.
     """
-    from .course.audit import audit as run_audit
+    well = True
+    if audit or not attack:
+        from .course.audit import audit as run_audit
 
-    raise typer.Exit(0 if run_audit() else 1)
+        well = run_audit()
+    if attack:
+        from .course.attack import attack as run_attack
+
+        well = run_attack() and well
+    raise typer.Exit(0 if well else 1)
 
 
 def main() -> None:

@@ -183,14 +183,40 @@ def test_a_mistake_that_is_in_no_bank_gets_a_hint_about_the_difference(capsys):
         assert hint in capsys.readouterr().out
 
 
-def test_hints_about_shape_sign_and_number_of_items():
-    turn = bank.exercise("01.5").reference
+def test_hints_about_shape_number_of_items_and_what_is_inside():
     for function, id, hint in (
-        (lambda taus: turn(taus)[:1], "01.5", "The shape is (1, 2), expected is (2, 2)."),
-        (lambda taus: -turn(taus), "01.5", "Every number has the wrong sign."),
+        (lambda tau_hat, gamma: gamma[None], "02.4", "The shape is (1, 1), expected is (1,)."),
         (lambda theta_0, thetas: [], "01.1", "You return 0 items, expected are 1."),
+        (lambda theta_0, thetas: [{"v": torch.zeros(3)}], "01.1", "The names differ"),
+        (lambda theta_0, thetas: [{k: v[:1] for k, v in theta_0.items()}] * len(thetas), "01.1", "The shape is (1,)"),
     ):
-        assert examine(bank.exercise(id), function)["hint"] == hint
+        assert hint in examine(bank.exercise(id), function)["hint"]
+
+
+def test_a_sign_that_is_turned_round_everywhere_is_a_slip():
+    turn = bank.exercise("02.4").reference
+    hint = examine(bank.exercise("02.4"), lambda tau_hat, gamma: -turn(tau_hat, gamma))["hint"]
+    assert hint == "Your answers are those of a program in which every sign is turned round."
+
+
+def test_a_broken_program_is_todo_until_it_is_touched(capsys):
+    task = bank.exercise("00.2")
+    se.check("00.2", task.to_mend)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "00.2  TODO  find what is wrong in average, mend it, and run this cell again"
+    assert any(line.startswith("  expected  ") for line in lines)
+    half = {m.key: m for m in task.mistakes}["added_into_the_first"]
+    verdict = examine(task, half.function)
+    assert (verdict["verdict"], verdict["hint"]) == ("NOT YET", half.hint)
+
+
+def test_a_raw_error_gets_a_sentence_of_the_lesson_where_it_knows_the_cause(capsys):
+    se.check("06.5", lambda method, random: sum(r >= method for r in random) / len(random))
+    out = capsys.readouterr().out
+    assert "06.5  ERROR  ZeroDivisionError" in out
+    assert "  hint      There may be no random mask at all." in out
+    se.check("06.5", lambda method, random: {}["unknown"])
+    assert "hint" not in capsys.readouterr().out
 
 
 def test_inputs_that_are_changed_are_noticed_although_every_value_is_right():

@@ -236,6 +236,9 @@ se.show("00.best_ood", best["ood_avg"], "its OOD average", slack=2.0)
 # %%
 # QUIZ 00.q2
 
+# %%
+# OPEN 00.open
+
 # %% [markdown]
 # ## What to remember
 #

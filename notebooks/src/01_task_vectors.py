@@ -282,6 +282,9 @@ se.show("01.gelu_cosine", cosine, "cosine between the features of both networks"
 for task in suite.id_tasks[:1]:
     print(getattr(suite.experts[task], "metadata", {}).get("architecture", "this file does not say"))
 
+# %%
+# OPEN 01.open
+
 # %% [markdown]
 # ## What to remember
 #

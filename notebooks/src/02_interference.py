@@ -180,14 +180,14 @@ se.show("02.cancelled", real, "change lost in the sum of all experts", slack=1)
 se.show("02.cancelled_by_chance", chance, "... with signs by coin", slack=1)
 se.show("02.cancelled_trimmed", rows["cancelled"][2], "... after a trim to 20 %", slack=1)
 
+# %%
+# QUIZ 02.q1
+
 # %% [markdown]
 # Read the two curves against each other, not against 0. Where *these experts* lie on the coin's curve, there is no
 # quarrel in the data: eight directions in a space of this size are nearly orthogonal, and orthogonal vectors have
 # opposite signs on half of their entries. Where they lie below, the experts agree more than strangers would: part of
 # what they learned is common to all. Trimming lowers both curves, for the simple reason that fewer experts meet.
-
-# %%
-# QUIZ 02.q1
 
 # %% [markdown]
 # ## What does the sum do to an expert?
@@ -714,6 +714,9 @@ for name in ranked:
 # of the sum: those tables fix it at 0.3, and the diamond in the sum's row shows what 0.3 does to it on this suite.
 #
 # None of these methods asked what a weight is *connected* to: that begins in notebook 03.
+
+# %%
+# OPEN 02.open
 
 # %% [markdown]
 # ## What to remember

@@ -407,6 +407,9 @@ se.figure(plots.titled(figure, " ".join(sentences)), " ".join(sentences))
 # weights of a *trained* network are where the training went, and SynFlow knows nothing of the data. Where few weights are
 # left, only one of the four still leaves a network that can be trained: the one in which the paths were kept together.
 
+# %%
+# QUIZ 03.q3
+
 # %% [markdown]
 # ## What SynFlow cannot see
 #
@@ -418,13 +421,13 @@ x = torch.tensor([0.3, 0.9])
 print("output for this input, and for any other:", (cancel[1] @ (cancel[0] @ x).relu()).item())
 print("R:", path_strength(cancel))
 
-# %%
-# QUIZ 03.q3
-
 # %% [markdown]
 # Nor does it see images: which units are active, which inputs are always dark. That is why it needs no data, which is
 # the reason it is of use in model merging, where the data of the experts are not at hand. And in a transformer, softmax,
 # GELU and LayerNorm are not ReLU: there R needs a stand-in. Both are the subject of notebook 04.
+
+# %%
+# OPEN 03.open
 
 # %% [markdown]
 # ## What to remember

@@ -207,6 +207,9 @@ print(f"a sum of {width} sizes of normal numbers would have a spread of {75.5 / 
 # Before you go on: what does this mean for the ranking by $|G\tau|$?
 
 # %%
+# QUIZ 04.q1
+
+# %%
 # EXERCISE 04.4
 
 # %%
@@ -233,9 +236,6 @@ right.legend()
 sentence = f"{task}: |tau| spans decades, G hardly varies; so |G tau| ranks as |tau| does, with correlation "
 sentence += f"{min(both):.2f} or more in every matrix."
 se.figure(plots.titled(figure, sentence), sentence)
-
-# %%
-# QUIZ 04.q2
 
 # %% [markdown]
 # This is a finding, and not the one we expected from the paper, whose summary says that sensitivity ranks differently from
@@ -360,7 +360,7 @@ sentence += f"the same models {means['size, rewritten']:.1f} % and {means['salie
 se.figure(plots.titled(figure, sentence), sentence)
 
 # %%
-# QUIZ 04.q3
+# QUIZ 04.q2
 
 # %% [markdown]
 # That is what saliency buys, independently of how large the effect is on one checkpoint: **its ranking belongs to the
@@ -368,7 +368,10 @@ se.figure(plots.titled(figure, sentence), sentence)
 # that sizes are a fair guess.
 
 # %%
-# QUIZ 04.q1
+# QUIZ 04.q3
+
+# %%
+# OPEN 04.open
 
 # %% [markdown]
 # ## What to remember

@@ -253,14 +253,25 @@ for reading in ("literal", "agreement", "abs"):
 # The reason for modulation was interference. How much of it is left?
 
 # %%
+from samerge_edu.transforms.sa_merging import sign_conflict
+
+conflicts = {"before": 100 * sign_conflict(taus)} | {r: 100 * sign_conflict(pruned[r]) for r in READINGS}
+for name, value in conflicts.items():
+    se.show(f"05.conflict.{name}", value, f"sign conflict, {name}", slack=2.0)
+
+# %% [markdown]
+# A number that goes down under every score, under `none` too. Were opponents removed, or simply many entries?
+
+# %%
 # EXERCISE 05.5
 
 # %%
-conflicts = {"before": 100 * conflict(torch.stack([se.flatten(t) for t in taus]))}
+before = torch.stack([se.flatten(t) for t in taus])
 for reading in READINGS:
-    conflicts[reading] = 100 * conflict(vectors[reading])
-for name, value in conflicts.items():
-    se.show(f"05.conflict.{name}", value, f"sign conflict, {name}", slack=2.0)
+    share = opposition_removed(before, vectors[reading])
+    se.show(f"05.opposition.{reading}", 100 * share, f"opposing mass removed, {reading}", slack=2.0)
+    gone = 1 - vectors[reading].abs().sum() / before.abs().sum()
+    se.show(f"05.mass.{reading}", 100 * gone, f"of all mass, {reading}", slack=2.0)
 total = sum(se.flatten(t) for t in taus)
 for reading in READINGS:
     merged = vectors[reading].sum(dim=0)
@@ -343,6 +354,9 @@ se.figure(plots.titled(figure, sentence), sentence)
 # What is far outside of it is the scale: at lam = 1, the scale that a literal reading of the paper suggests, one round
 # of pruning is not enough, and every sum is far too long. Ten rounds at p = 0.2 leave a tenth of the entries instead of a
 # third: notebook 06 runs them, with the ablations and a distribution of random masks beside the method.
+
+# %%
+# OPEN 05.open
 
 # %% [markdown]
 # ## What to remember

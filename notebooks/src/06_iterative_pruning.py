@@ -649,7 +649,11 @@ se.figure(plots.titled(figure, sentence), sentence)
 #   Task Arithmetic on a suite you know.
 # * In front of methods that work in singular directions or solve least squares.
 # * When you need fewer numbers to *store* for each expert: its shared mask does save that, and so does any mask.
-#
+
+# %%
+# OPEN 06.open
+
+# %% [markdown]
 # ## What to remember
 #
 # * The quota is taken among survivors, or the density stays where it was after a few rounds.

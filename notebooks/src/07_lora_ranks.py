@@ -410,15 +410,16 @@ se.figure(plots.titled(fig, sentence), sentence)
 # *size*, which needs neither the flow nor the other experts, does as well, and so does the score in a single round, T = 1. So
 # on this suite the experiment does not show what the score adds to size; and size is in it, for $\gamma_k\, \eta_k$ contains
 # $|b_k|^2\, |a_k|^2$.
-#
+
+# %%
+# QUIZ 07.q3
+
+# %% [markdown]
 # ## The score depends on the gauge
 #
 # Components belong to a gauge, so the ranking does. Only reordering and rescaling the ranks is harmless: what $b_k$ gains,
 # $a_k$ loses. A gauge that mixes ranks makes other components, and nobody says that those are right which training
 # happened to leave.
-
-# %%
-# QUIZ 07.q3
 
 # %% [markdown]
 # Is there a gauge on which everybody can agree?
@@ -594,7 +595,11 @@ se.figure(plots.titled(fig, sentence), sentence)
 # saliency or by size, the merge is about as good as with all of them, and with fewer it is worse. What does not follow: that
 # saliency is *the* way to choose ranks. The plain sum at a well-chosen scale is hard to beat, and what beats it clearly here
 # works on the singular vectors of all experts *together*.
-#
+
+# %%
+# OPEN 07.open
+
+# %% [markdown]
 # ## What to remember
 #
 # * A LoRA expert is a task vector $\tau = s B A$ of low rank. Form it once, and every merge works.

@@ -357,8 +357,19 @@ se.show("08.growth_median", usual, "median over all layers", unit="", digits=2, 
 # EXERCISE 08.3
 
 # %% [markdown]
-# **Before you run the next cell, write down:** which share of the draws will prune the patch embedding by chance? What
-# will the results look like then: one cloud, or two?
+# How often will a shuffle give the patch embedding back by chance?
+
+# %%
+# EXERCISE 08.4
+
+# %%
+given_back = len(M) - sum(M.values())
+predicted = chance_given_back(given_back, len(M))
+se.show("08.chance", 100 * predicted, f"chance that a shuffle gives {culprit} back", slack=3.0)
+
+# %% [markdown]
+# **Before you run the next cell, write down:** in how many of eleven draws do you expect that? And what will the results
+# look like then: one cloud, or two?
 
 # %%
 draws = []
@@ -384,9 +395,11 @@ sentence += f"OOD {mean([d[1] for d in lucky]):.0f} % on average, the others {me
 se.figure(plots.titled(fig, sentence), sentence)
 
 # %%
-# EXERCISE 08.4
+def p_value(real, by_chance):
+    """How often chance does as well, the real mask being one of the draws (exercise 06.5)."""
+    return (1 + sum(x >= real for x in by_chance)) / (1 + len(by_chance))
 
-# %%
+
 real, by_chance = grid[0.7, 0.3], [d[:2] for d in draws]
 for what, number in (
     ("ID", p_value(real[0], [d[0] for d in by_chance])),
@@ -581,7 +594,11 @@ se.figure(plots.titled(fig, sentence), sentence)
 # **Open, by the paper's own account:** experts of different architectures; a guarantee for ID; tasks so dissimilar that the mean
 # is no stable reference. **Open, from what we saw:** whether Eq. 5 beats the plain size of a layer anywhere; whether in
 # large models too a few input layers carry the effect; how to choose eta without OOD data.
-#
+
+# %%
+# OPEN 08.open
+
+# %% [markdown]
 # ## What to remember
 #
 # * Fine-tuning moves features of images it never saw; adding up task vectors adds up these walks. Measure OOD, always.

@@ -439,6 +439,9 @@ same = [
 ]
 print(f"{sum(same)} of {2 * blocks} joined tensors are the base's own")
 
+# %%
+# OPEN 12.open
+
 # %% [markdown]
 # ## What to remember
 #

@@ -2,10 +2,12 @@
 
 exercise.py   what an exercise and a quiz question consist of; bank/ holds them, one file a notebook
 examine.py    does a function keep the laws of its exercise? if not: smallest failing case and likely mistake
+slips.py      every program that differs from a solution in one place, and what to say about it
 limits.py     runs a learner's function so that it can neither hang the kernel nor eat the memory
 verdicts.py   check, settle, hint: the three calls of a notebook, which print and never raise
 quizzes.py    quiz, answer
 bands.py      show: a number with a tick if it lies in the band in which it was seen before
 start.py      start, and the text of the setup cell that every notebook shares
 audit.py      proves the bank: reference passes, stub is TODO, every mistake gets its own hint
+attack.py     attacks it: does some law notice every slip, and is the hint right?
 """

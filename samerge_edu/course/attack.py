@@ -23,7 +23,132 @@ from .slips import OF_FORM, SAID_OF_A_SLIP, WHAT_IS_RETURNED, Slip, slips
 OWN, SLIP, SHAPE, ERROR, NONE = "hint of the bank", "hint of a slip", "type or shape", "error explained", "no hint"
 
 # (exercise, line of the solution, change): why it is as good as the solution
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    ("00.1", WHAT_IS_RETURNED, "absolute"): "classes are counted from 0",
+    ("00.3", WHAT_IS_RETURNED, "absolute"): "accuracies are not negative",
+    (
+        "01.2",
+        "return {k: theta_0[k] + lam * tau[k] for k in theta_0}",
+        "theta_0 -> tau",
+    ): "in `for k in ...`: both have the same names",
+    (
+        "01.3",
+        "best = int(validation.mean(dim=1).argmax())",
+        "int() dropped",
+    ): "a tensor () is an index as well; what is returned is the same",
+    ("01.3", "best = int(validation.mean(dim=1).argmax())", "mean -> sum"): "every lam has the same number of tasks",
+    (
+        "01.4",
+        "allowed = [i for i in range(len(lams)) if control[i] >= floor]",
+        "lams -> target",
+    ): "as many as there are lams",
+    (
+        "01.4",
+        "allowed = [i for i in range(len(lams)) if control[i] >= floor]",
+        "lams -> control",
+    ): "as many as there are lams",
+    ("01.5", WHAT_IS_RETURNED, "absolute"): "a length is not negative",
+    ("02.1", WHAT_IS_RETURNED, "absolute"): "a share is not negative",
+    ("02.2", "kept = tau.abs().topk(k, dim=1).indices", "dim= dropped"): "topk looks along the last side anyway",
+    ("02.3", "return tau_hat.sum(dim=0).sign()", "sum -> mean"): "both have the same sign",
+    (
+        "02.5",
+        "kept = torch.rand(tau.shape, generator=generator) < density",
+        "< -> <=",
+    ): "a draw that equals density: one in 16 million",
+    (
+        "02.6",
+        "u = (size - low) / (high - low).clamp(min=1e-12)",
+        "1e-12 -> 2e-12",
+    ): "any tiny number: it only keeps 0 / 0 away",
+    ("03.1", WHAT_IS_RETURNED, "absolute"): "R is not negative",
+    (
+        "03.2",
+        "x, u = [Ws[0].new_ones(Ws[0].shape[1])], [Ws[-1].new_ones(Ws[-1].shape[0])]",
+        "1 -> 0",
+    ): "`new_ones` of the first layer in place of the last: it lends only its dtype",
+    (
+        "03.2",
+        "return [u_l[:, None] * W.abs() * x_l for W, x_l, u_l in zip(Ws, x, u, strict=True)]",
+        "True -> False",
+    ): "three lists of one length",
+    ("03.2", WHAT_IS_RETURNED, "absolute"): "scores are not negative",
+    ("03.3", WHAT_IS_RETURNED, "absolute"): "a count is not negative",
+    (
+        "03.4",
+        "return [m.view_as(S) for m, S in zip(mask.split([S.numel() for S in scores]), scores, strict=True)]",
+        "True -> False",
+    ): "two lists of one length",
+    ("03.5", WHAT_IS_RETURNED, "absolute"): "a count is not negative",
+    ("04.3", WHAT_IS_RETURNED, "absolute"): "what flows is not negative",
+    ("04.4", "return (r @ s / (r.norm() * s.norm())).item()", "@ exchanged"): "an inner product is symmetric",
+    (
+        "05.2",
+        "return [(theta_0 + tau).sign() * G * tau_star for tau, G in zip(taus, Gs, strict=True)]",
+        "True -> False",
+    ): "two lists of one length",
+    (
+        "05.3",
+        "return [G * tau.sign() * tau_star for tau, G in zip(taus, Gs, strict=True)]",
+        "True -> False",
+    ): "two lists of one length",
+    ("05.4", WHAT_IS_RETURNED, "absolute"): "a share is not negative",
+    ("05.5", "opposing = taus * taus.sum(dim=0) < 0", "sum -> mean"): "both have the same sign",
+    ("05.5", WHAT_IS_RETURNED, "absolute"): "a share is not negative",
+    (
+        "06.1",
+        "keep = math.ceil((1 - p) ** t * tau.numel() * (1 - 1e-12))",
+        "1e-12 -> 2e-12",
+    ): "far below an entry, far above rounding",
+    ("06.1", "keep = math.ceil((1 - p) ** t * tau.numel() * (1 - 1e-12))", "tau -> S"): "S has as many entries",
+    ("06.1", "mask = torch.zeros(tau.numel(), dtype=torch.bool)", "tau -> S"): "S has as many entries",
+    ("06.1", "return mask.view_as(tau) & (tau != 0)", "tau -> S"): "in `view_as`: S has the same shape",
+    ("06.2", "for tau, S_n in zip(taus, S, strict=True)", "True -> False"): "two lists of one length",
+    (
+        "06.3",
+        "return ((tau_hat @ tau_star) / (tau_star @ tau_star)).item()",
+        "@ exchanged",
+    ): "an inner product is symmetric",
+    ("06.4", "for tau, G in zip(taus, Gs, strict=True):", "True -> False"): "two lists of one length",
+    ("06.4", WHAT_IS_RETURNED, "absolute"): "these scores are absolute values",
+    ("06.5", WHAT_IS_RETURNED, "absolute"): "a share is not negative",
+    ("07.3", "m = torch.zeros_like(S).to(A.dtype)", "A -> B"): "both factors have one dtype",
+    ("07.4", WHAT_IS_RETURNED, "negated"): "the same gauge: row k and column k may both change their sign",
+    (
+        "07.5",
+        "U, S, Vt = torch.linalg.svd(torch.cat(taus, dim=1), full_matrices=False)",
+        "full_matrices= dropped",
+    ): "the first k columns and rows are the same",
+    (
+        "07.5",
+        "U, S, Vt = torch.linalg.svd(torch.cat(taus, dim=1), full_matrices=False)",
+        "False -> True",
+    ): "the first k columns and rows are the same",
+    ("07.5", "k = int((S > cutoff).sum())", "int() dropped"): "a tensor () cuts as well",
+    ("07.5", WHAT_IS_RETURNED, "negated"): "a basis vector and its row of the blocks may both change their sign",
+    ("08.1", "for key in taus[0]:", "0 -> 1"): "all tasks have the same layers",
+    ("08.1", "distance = (tau - tau.mean(dim=0)).abs().flatten(1)  # (N, entries)", "- exchanged"): "`abs` follows",
+    ("08.1", WHAT_IS_RETURNED, "absolute"): "a distance is not negative",
+    (
+        "08.2",
+        "kept = S.topk(L - round(eta * L), dim=1).indices",
+        "dim= dropped",
+    ): "topk looks along the last side anyway",
+    ("08.3", WHAT_IS_RETURNED, "absolute"): "scores are not negative",
+    ("08.4", WHAT_IS_RETURNED, "absolute"): "a chance is not negative",
+    (
+        "12.1",
+        "z = normalize(embed([template.format(name) for template in templates]), dim=-1)  # (templates, dim)",
+        "dim= dropped",
+    ): "normalize looks along dim 1 anyway, the last here",
+    (
+        "12.1",
+        "z = normalize(embed([template.format(name) for template in templates]), dim=-1)  # (templates, dim)",
+        "- dropped",
+    ): "of two sides, 1 is the last",
+    ("12.1", "rows.append(normalize(z.mean(dim=0), dim=-1))", "mean -> sum"): "it is brought to length 1 next",
+    ("12.1", "rows.append(normalize(z.mean(dim=0), dim=-1))", "1 -> 0"): "a vector has one side",
+}
 
 
 @dataclass

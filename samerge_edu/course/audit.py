@@ -97,7 +97,11 @@ def weak_laws(exercise: Exercise) -> list[str]:
         ):
             problems.append(f"no law passes {name} other than its default {parameter.default!r}")
     matrices = [t for t in tensors(calls) if t.dim() == 2]
-    if "(N, N)" not in (exercise.reference.__doc__ or "") and matrices and all(t.shape[0] == t.shape[1] for t in matrices):
+    if (
+        "(N, N)" not in (exercise.reference.__doc__ or "")
+        and matrices
+        and all(t.shape[0] == t.shape[1] for t in matrices)
+    ):
         problems.append("every matrix in the laws is square")
     return problems
 

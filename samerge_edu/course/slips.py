@@ -151,13 +151,21 @@ def edits(node: ast.AST, arguments: list[str]) -> Iterator[tuple[str, str, ast.A
     elif isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
         yield ".T dropped", "a matrix is not transposed", node.value
     elif isinstance(node, ast.comprehension) and node.ifs:
-        yield "if dropped", "a condition on what is looked at is missing", ast.comprehension(node.target, node.iter, [], 0)
+        yield (
+            "if dropped",
+            "a condition on what is looked at is missing",
+            ast.comprehension(node.target, node.iter, [], 0),
+        )
     elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
         yield "slice dropped", "the whole is taken where a part belongs", node.value
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in arguments:
         for other in arguments:
             if other != node.id:
-                yield f"{node.id} -> {other}", f"`{other}` stands where `{node.id}` belongs", ast.Name(other, ast.Load())
+                yield (
+                    f"{node.id} -> {other}",
+                    f"`{other}` stands where `{node.id}` belongs",
+                    ast.Name(other, ast.Load()),
+                )
     elif isinstance(node, ast.Call):
         yield from edits_of_call(node)
 
@@ -176,7 +184,11 @@ def edits_of_call(node: ast.Call) -> Iterator[tuple[str, str, ast.AST]]:
             yield f".{name}() dropped", f"`{name}` is missing", node.func.value
     if isinstance(node.func, ast.Name) and name in CONVERSIONS and len(node.args) == 1:
         yield f"{name}() dropped", f"the result is not made a `{name}`", node.args[0]
-    if isinstance(node.func, ast.Name) and name in ("round", "abs", "set", "sorted", "reversed") and len(node.args) == 1:
+    if (
+        isinstance(node.func, ast.Name)
+        and name in ("round", "abs", "set", "sorted", "reversed")
+        and len(node.args) == 1
+    ):
         yield f"{name}() dropped", f"`{name}` is missing", node.args[0]
     for i, keyword in enumerate(node.keywords):
         if keyword.arg in ("dim", "keepdim", "largest", "generator", "full_matrices"):
@@ -237,8 +249,16 @@ OTHER_ANSWERS: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("transposed", "rows and columns are exchanged", lambda v: _each(v, _transposed)),
     ("0-dim tensor", "a tensor stands where a number belongs", _zero_dim),
     ("other dtype", "another dtype is returned", lambda v: _each(v, _other_dtype) if not isinstance(v, float) else v),
-    ("as list", "a list stands where a tensor or a tuple belongs", lambda v: v if isinstance(v, (float, int)) else list(v)),
-    ("as tuple", "a tuple stands where another thing belongs", lambda v: v if isinstance(v, (float, int, dict)) else tuple(v)),
+    (
+        "as list",
+        "a list stands where a tensor or a tuple belongs",
+        lambda v: v if isinstance(v, (float, int)) else list(v),
+    ),
+    (
+        "as tuple",
+        "a tuple stands where another thing belongs",
+        lambda v: v if isinstance(v, (float, int, dict)) else tuple(v),
+    ),
     ("as float", "a float stands where an int belongs", lambda v: float(v) if isinstance(v, int) else v),
 ]
 

@@ -81,9 +81,11 @@ def why_stopped(reason: str, task: Exercise) -> str:
 
 def in_words(task: Exercise, verdict: dict) -> str:
     """The lines that `check` prints."""
-    kind = verdict["verdict"]
+    kind, work = verdict["verdict"], f"write {task.name} in place of `raise NotImplementedError`"
+    if task.to_mend is not None and "law" in verdict:
+        work = f"find what is wrong in {task.name}, mend it"
     says = {
-        "TODO": f"write {task.name} in place of `raise NotImplementedError`, and run this cell again",
+        "TODO": f"{work}, and run this cell again",
         "ERROR": verdict.get("error"),
     }.get(kind, f"{verdict.get('passed')}/{verdict.get('total')} public checks")
     lines = [f"{SIGNS[kind]}{task.id}  {kind}  {says}"]

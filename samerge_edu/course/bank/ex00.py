@@ -88,7 +88,9 @@ def whole_table(images, captions):
     return images @ captions.T
 
 
-@zero_shot.mistake("That is the (n, C) table of cosines, but for the length of the images. Choose one class in each row.")
+@zero_shot.mistake(
+    "That is the (n, C) table of cosines, but for the length of the images. Choose one class in each row."
+)
 def table_not_chosen_from(images, captions):
     return images @ (captions / captions.norm(dim=1, keepdim=True)).T
 
@@ -224,7 +226,8 @@ reading = Exercise(
     id="00.3",
     title="Normalised accuracy",
     kind="decide",
-    goal="One number that says how much of its experts' accuracy a merged model keeps, in %. It must be 100 if the model "
+    goal="One number that says how much of its experts' accuracy a merged model keeps, in %. It must be 100 if the "
+    "model "
     "is as good as every expert, on easy and hard tasks alike; every task counts the same; and a model that beats an "
     "expert is rewarded for it.",
     minutes=5,
@@ -311,7 +314,8 @@ QUIZZES = [
     ),
     Quiz(
         "00.q2",
-        "Two merged models have the same average on the experts' tasks. One has OOD 80, the other 95. What may explain it?",
+        "Two merged models have the same average on the experts' tasks. One has OOD 80, the other 95. What may "
+        "explain it?",
         right="a",
         a=(
             "The first moved further from the base, and lost more of what the base could do.",
@@ -332,14 +336,17 @@ OPEN = [
     OpenTask(
         "00.open",
         "which row would you ship?",
-        "A hospital wants *one* model for eight kinds of images that are known today and for others that will come. Which "
-        "row of the leaderboard above would you hand over, at which lam, and why? Which two numbers that are *not* in the "
+        "A hospital wants *one* model for eight kinds of images that are known today and for others that will come. "
+        "Which "
+        "row of the leaderboard above would you hand over, at which lam, and why? Which two numbers that are *not* "
+        "in the "
         "table would you ask for first?",
         [
             "It names a row and a scale, and gives the numbers of the table that speak for it and against it.",
             "It says what the mean hides: the worst task, or the spread over tasks.",
             "It weighs home against abroad for this customer, and does not leave that to H.",
-            "The numbers asked for could change the decision: seeds, the size of the test sets, the worst task, memory.",
+            "The numbers asked for could change the decision: seeds, the size of the test sets, the worst task, "
+            "memory.",
         ],
     )
 ]

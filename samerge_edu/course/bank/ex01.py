@@ -19,7 +19,8 @@ EXPERTS = [
 subtract = Exercise(
     id="01.1",
     title="The task vector",
-    goal="Write down what fine-tuning changed: one task vector for each expert, so that the base and it together are the "
+    goal="Write down what fine-tuning changed: one task vector for each expert, so that the base and it together are "
+    "the "
     "expert again.",
     minutes=5,
     difficulty=1,
@@ -177,7 +178,8 @@ sweep = Exercise(
     id="01.3",
     title="Choose lam honestly",
     kind="decide",
-    goal="Eight tasks, two tables of accuracies, one lam to choose and one number to report: the mean over the tasks is "
+    goal="Eight tasks, two tables of accuracies, one lam to choose and one number to report: the mean over the tasks "
+    "is "
     "what counts. Which table is for what? Of lams that are equally good, take the first in the list.",
     minutes=10,
     difficulty=2,
@@ -224,13 +226,19 @@ def _(choose_lam):
 @sweep.law("the mean over the tasks decides: 90 and 40 are better than 60 and 60")
 def _(choose_lam):
     validation = torch.tensor([[60.0, 60.0], [90.0, 40.0], [50.0, 50.0]])
-    return choose_lam([0.1, 0.2, 0.3], validation, torch.tensor([[61.0, 59.0], [88.0, 42.0], [50.0, 50.0]])), (0.2, 65.0)
+    return choose_lam([0.1, 0.2, 0.3], validation, torch.tensor([[61.0, 59.0], [88.0, 42.0], [50.0, 50.0]])), (
+        0.2,
+        65.0,
+    )
 
 
 @sweep.law("two lams that are equally good: the first in the list; a lam may be negative")
 def _(choose_lam):
     validation = torch.tensor([[40.0, 40.0], [70.0, 50.0], [60.0, 60.0]])
-    return choose_lam([0.0, -0.5, 1.0], validation, torch.tensor([[0.0, 0.0], [30.0, 40.0], [50.0, 60.0]])), (-0.5, 35.0)
+    return choose_lam([0.0, -0.5, 1.0], validation, torch.tensor([[0.0, 0.0], [30.0, 40.0], [50.0, 60.0]])), (
+        -0.5,
+        35.0,
+    )
 
 
 @sweep.mistake(
@@ -254,7 +262,8 @@ def best_single_task(lams, validation, test):
 
 
 @sweep.mistake(
-    "You maximise the worst task. A careful rule, but another one: the mean over the tasks is to be as high as possible."
+    "You maximise the worst task. A careful rule, but another one: the mean over the tasks is to be as high as "
+    "possible."
 )
 def worst_task(lams, validation, test):
     best = int(validation.min(dim=1).values.argmax())
@@ -291,7 +300,8 @@ negate = Exercise(
     title="Forget one task, keep the rest",
     kind="decide",
     goal="Make the model forget one task without harming another: which lam? It must keep at least the share `keep` of "
-    "the control accuracy *that the base has*; exactly that share is enough. Of equally good lams, take the first in the "
+    "the control accuracy *that the base has*; exactly that share is enough. Of equally good lams, take the first in "
+    "the "
     "list. The lams come in any order.",
     minutes=10,
     difficulty=3,
@@ -412,7 +422,7 @@ def share_of_the_best(lams, target, control, keep=0.95):
 
 
 @negate.mistake("Of lams that forget equally much you take the last. Take the first in the list.")
-def last_of_equals(lams, target, control, keep=0.95):
+def last_of_equal_lams(lams, target, control, keep=0.95):
     allowed = [i for i in range(len(lams)) if control[i] >= keep * control[lams.index(0.0)]]
     return lams[min(allowed[::-1], key=lambda i: target[i])]
 
@@ -435,7 +445,8 @@ adding = Exercise(
     id="01.5",
     title="Predict how long the sum is",
     kind="predict",
-    goal="Before you add N task vectors: how long will their sum be? You know the length of each and the cosine between "
+    goal="Before you add N task vectors: how long will their sum be? You know the length of each and the cosine "
+    "between "
     "any two, not the vectors. Predict it; the cell after this one measures.",
     minutes=10,
     difficulty=3,
@@ -514,7 +525,9 @@ def lengths_ignored(lengths, C):
     return float(C.sum().clamp(min=0).sqrt())
 
 
-@adding.mistake("You take the sizes of the cosines, so that vectors that oppose each other lengthen the sum. Keep the sign.")
+@adding.mistake(
+    "You take the sizes of the cosines, so that vectors that oppose each other lengthen the sum. Keep the sign."
+)
 def sign_of_the_cosine_lost(lengths, C):
     return float((lengths[:, None] * C.abs() * lengths).sum().sqrt())
 
@@ -568,10 +581,12 @@ OPEN = [
         "01.open",
         "forget on purpose",
         "A customer asks you to make a model forget one task by subtracting its task vector, and to *prove* that it is "
-        "forgotten. Use `add`, `task_vectors` and the suite: which experiment would you show, on which splits, and what "
+        "forgotten. Use `add`, `task_vectors` and the suite: which experiment would you show, on which splits, and "
+        "what "
         "would it still leave open? Try one task other than the one above.",
         [
-            "lam was chosen on validation, the proof is on test, and the control tasks are named before the result is seen.",
+            "lam was chosen on validation, the proof is on test, and the control tasks are named before the result "
+            "is seen.",
             "It compares with something: a random vector of the same length, or another task's vector.",
             "It tells `answers wrongly` from `does not know`: what does a short fine-tuning bring back?",
             "It says which tasks suffered that nobody asked about.",

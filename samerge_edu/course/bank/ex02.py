@@ -208,7 +208,9 @@ def cut_off(tau, density=0.2):
     return tau * torch.zeros_like(tau).scatter(1, kept, 1.0)
 
 
-@trimming.mistake("You keep one entry where density * d rounds to 0. Exactly the rounded number is asked for: then none.")
+@trimming.mistake(
+    "You keep one entry where density * d rounds to 0. Exactly the rounded number is asked for: then none."
+)
 def at_least_one(tau, density=0.2):
     kept = tau.abs().topk(max(1, round(density * tau.shape[1])), dim=1).indices
     return tau * torch.zeros_like(tau).scatter(1, kept, 1.0)
@@ -395,7 +397,8 @@ def divided_by_nonzero(tau_hat, gamma):
 
 
 @merging.mistake(
-    "A 0 takes part in your mean: `tau_hat * gamma >= 0` is true of it. An expert that trimmed the entry has no opinion."
+    "A 0 takes part in your mean: `tau_hat * gamma >= 0` is true of it. An expert that trimmed the entry has no "
+    "opinion."
 )
 def zeros_take_part(tau_hat, gamma):
     agree = tau_hat * gamma >= 0
@@ -434,7 +437,8 @@ dropping = Exercise(
     id="02.5",
     title="Drop and rescale",
     kind="design",
-    goal="DARE: keep each entry with probability `density`, by a coin of its own, drawn from `generator` alone; make up for "
+    goal="DARE: keep each entry with probability `density`, by a coin of its own, drawn from `generator` alone; make "
+    "up for "
     "the loss so that the expected value of every entry is what it was.",
     minutes=10,
     difficulty=2,
@@ -535,7 +539,8 @@ def share_dropped_is_kept(tau, density, generator):
 
 
 @dropping.mistake(
-    "`rand > density` keeps with probability 1 - density, and at density = 1 it keeps nothing at all. Turn it round: `<`."
+    "`rand > density` keeps with probability 1 - density, and at density = 1 it keeps nothing at all. Turn it round: "
+    "`<`."
 )
 def above_density_is_kept(tau, density, generator):
     return tau * (torch.rand(tau.shape, generator=generator) > density) / density
@@ -546,7 +551,9 @@ def one_coin_a_column(tau, density, generator):
     return tau * (torch.rand(tau.shape[-1], generator=generator) < density) / density
 
 
-@dropping.mistake("You keep exactly round(density * n) entries, drawn by lot. A coin for each entry leaves their number open.")
+@dropping.mistake(
+    "You keep exactly round(density * n) entries, drawn by lot. A coin for each entry leaves their number open."
+)
 def quota_by_lot(tau, density, generator):
     lots = torch.rand(tau.numel(), generator=generator).topk(round(density * tau.numel())).indices
     return tau * torch.zeros(tau.numel()).scatter(0, lots, 1.0).view_as(tau) / density
@@ -581,7 +588,8 @@ balancing = Exercise(
     id="02.6",
     title="Mend PCB's balance",
     kind="repair",
-    goal="This program should compute the scores c of the formulas above. It runs, and its numbers look like scores; three "
+    goal="This program should compute the scores c of the formulas above. It runs, and its numbers look like scores; "
+    "three "
     "of its choices are wrong. Find and mend them. Where all of an expert's magnitudes are equal nothing stands out: "
     "there u = 0.",
     minutes=15,
@@ -670,12 +678,16 @@ def _half_mended(tau, own_range=False, experts=False, signs=False):
     return a * (tau * ((tau.sign() if signs else 1) * u).sum(dim=0)).tanh()
 
 
-@balancing.mistake("One fault of three is mended: each expert has its own range. Now look at N, and at the common wish.")
+@balancing.mistake(
+    "One fault of three is mended: each expert has its own range. Now look at N, and at the common wish."
+)
 def range_mended(tau):
     return _half_mended(tau, own_range=True)
 
 
-@balancing.mistake("One fault of three is mended: N counts experts. Now look at the range of u, and at the common wish.")
+@balancing.mistake(
+    "One fault of three is mended: N counts experts. Now look at the range of u, and at the common wish."
+)
 def number_mended(tau):
     return _half_mended(tau, experts=True)
 
@@ -692,7 +704,9 @@ def number_left(tau):
     return _half_mended(tau, own_range=True, signs=True)
 
 
-@balancing.mistake("Two faults are mended. The third: each expert competes within itself; take the range of its own row.")
+@balancing.mistake(
+    "Two faults are mended. The third: each expert competes within itself; take the range of its own row."
+)
 def range_left(tau):
     return _half_mended(tau, experts=True, signs=True)
 
@@ -702,7 +716,9 @@ def wish_without_signs(tau):
     return _half_mended(tau, own_range=True, experts=True)
 
 
-@balancing.mistake("N is missing in the exponent: a = exp(N u^2), so that with many experts the large entries stand out.")
+@balancing.mistake(
+    "N is missing in the exponent: a = exp(N u^2), so that with many experts the large entries stand out."
+)
 def without_n(tau):
     u = _u(tau)
     return (u**2).exp() * (tau * (tau.sign() * u).sum(dim=0)).tanh()
@@ -767,7 +783,8 @@ EXERCISES = [conflict, trimming, electing, merging, dropping, balancing]
 QUIZZES = [
     Quiz(
         "02.q1",
-        "Eight experts. On 98 % of the entries both signs occur. What do you compare this with, before you call it conflict?",
+        "Eight experts. On 98 % of the entries both signs occur. What do you compare this with, before you call it "
+        "conflict?",
         right="b",
         a=(
             "With 0 %: experts that do not disturb each other have the same sign everywhere.",
@@ -784,7 +801,8 @@ QUIZZES = [
     ),
     Quiz(
         "02.q2",
-        "Two tables say 'TIES, density 0.2', and differ by three points. Which difference between them explains it *least*?",
+        "Two tables say 'TIES, density 0.2', and differ by three points. Which difference between them explains it "
+        "*least*?",
         right="d",
         a=(
             "One trims the whole vector at once, the other tensor by tensor.",

@@ -4,7 +4,7 @@ from itertools import product
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 
 def _layers(*matrices: list) -> list[torch.Tensor]:
@@ -34,7 +34,13 @@ def _paths(Ws):
 strength = Exercise(
     id="03.1",
     title="The sum over all paths",
-    goal="Add up the strength of all paths, without walking along each of them: send a vector of ones through |W|.",
+    goal="Add up the strength of all paths, without walking along each of them: a few products of a matrix and a "
+    "vector "
+    "are enough, however many paths there are.",
+    errors={
+        "RuntimeError": "A matrix is (out, in): it takes a vector of `in` numbers from its right, `W @ x`, first "
+        "layer first."
+    },
     minutes=10,
     difficulty=2,
     importance=5,
@@ -48,7 +54,7 @@ strength = Exercise(
 
 @strength.solution
 def path_strength(Ws):
-    """R = 1^T |W_L| ... |W_2| |W_1| 1.  Ws: list of matrices (out, in), the first layer first -> float"""
+    """R, the strength of all paths together.  Ws: list of matrices (out, in), the first layer first -> float"""
     x = Ws[0].new_ones(Ws[0].shape[1])
     for W in Ws:
         x = W.abs() @ x
@@ -86,6 +92,17 @@ def signs_kept(Ws):
     for W in Ws:
         x = W @ x
     return x.sum().item()
+
+
+@strength.mistake(
+    "Signed weights flow in your network, and only its outputs lose their sign. Paths to one output have cancelled by "
+    "then: `W.abs()` in each layer."
+)
+def absolute_outputs(Ws):
+    x = Ws[0].new_ones(Ws[0].shape[1])
+    for W in Ws:
+        x = W @ x
+    return x.abs().sum().item()
 
 
 @strength.mistake(
@@ -142,10 +159,16 @@ def mean_over_outputs(Ws):
 score = Exercise(
     id="03.2",
     title="SynFlow's score",
+    kind="design",
     goal=(
         "Give each weight the strength of all paths that use it. Two vectors a layer are enough: what flows into it, "
         "and what flows on behind it. No autograd needed, though it would do."
     ),
+    errors={
+        "RuntimeError": "Rows of W_l are its outputs, columns its inputs: what flows on has one entry a row (`u[:, "
+        "None]`), "
+        "what flows in one entry a column (`x`)."
+    },
     minutes=15,
     difficulty=3,
     importance=5,
@@ -159,7 +182,7 @@ score = Exercise(
 
 @score.solution
 def synflow_scores(Ws):
-    """S_l[i, j] = sum over the paths that use entry (i, j) of layer l = |dR/dW_l * W_l|.
+    """How much of R runs through each weight.
 
     Ws: list of matrices (out, in), the first layer first -> list of tensors of the same shapes
     """
@@ -249,6 +272,27 @@ def signed_flow(Ws):
     return [(u_l[:, None] * W * x_l).abs() for W, x_l, u_l in zip(Ws, x, u, strict=True)]
 
 
+@score.mistake("The right scores, but the last layer comes first in your list. Keep the order of Ws.")
+def last_layer_first(Ws):
+    return [u[:, None] * W.abs() * x for W, x, u in _vectors(Ws)][::-1]
+
+
+@score.mistake(
+    "You swap the two sides: what flows in belongs to the columns of W_l, its inputs, what flows on to its rows. Between "
+    "layers of unlike size this cannot even be multiplied."
+)
+def sides_swapped(Ws):
+    return [x[:, None] * W.abs() * u for W, x, u in _vectors(Ws)]
+
+
+@score.mistake(
+    "What flows in and what flows on are summed to one number each. Every input and every unit has its own: two "
+    "vectors."
+)
+def sums_not_vectors(Ws):
+    return [u.sum() * W.abs() * x.sum() for W, x, u in _vectors(Ws)]
+
+
 @score.mistake("You divide by R. These are shares of the path strength; the score is the strength itself.")
 def shares(Ws):
     return [u[:, None] * W.abs() * x / strength.reference(Ws) for W, x, u in _vectors(Ws)]
@@ -264,9 +308,10 @@ def weight_twice(Ws):
 schedule = Exercise(
     id="03.3",
     title="The exponential schedule",
+    kind="design",
     goal=(
         "How many of `numel` weights are left after round t, if every round keeps the same *share* of what it finds, "
-        "and the last round ends at `density`? Round to the nearest whole number."
+        "and the last round ends at `density`? Round to the nearest whole number: a count is an `int`."
     ),
     minutes=5,
     difficulty=2,
@@ -281,7 +326,7 @@ schedule = Exercise(
 
 @schedule.solution
 def weights_left(t, rounds, density, numel):
-    """density^(t / rounds) * numel, rounded.  t: 0..rounds, density: share kept at the end, in (0, 1] -> int"""
+    """What is left of numel weights after round t.  t: 0..rounds, density: share kept at the end, in (0, 1] -> int"""
     return round(density ** (t / rounds) * numel)
 
 
@@ -307,7 +352,7 @@ def _(weights_left):
 
 @schedule.law("a number that is not whole is rounded to the nearest")
 def _(weights_left):
-    return weights_left(1, 2, 0.5, 31), 22
+    return [weights_left(1, 2, 0.5, 31), weights_left(1, 2, 0.5, 30)], [22, 21]  # 21.9 and 21.2
 
 
 @schedule.mistake("That is a linear schedule: every round prunes the same *number*. Keep the same *share*: a power.")
@@ -335,6 +380,18 @@ def one_round_behind(t, rounds, density, numel):
     return round(density ** (max(t - 1, 0) / rounds) * numel)
 
 
+@schedule.mistake("You round up. Round to the nearest whole number.")
+def rounded_up(t, rounds, density, numel):
+    import math
+
+    return math.ceil(density ** (t / rounds) * numel - 1e-9)
+
+
+@schedule.mistake("`t // rounds` is 0 until the last round: nothing is pruned before it. Divide with `/`.")
+def whole_division(t, rounds, density, numel):
+    return round(density ** (t // rounds) * numel)
+
+
 @schedule.mistake("You cut off the decimals. Round to the nearest whole number.")
 def cut_off(t, rounds, density, numel):
     return int(density ** (t / rounds) * numel)
@@ -345,7 +402,10 @@ def cut_off(t, rounds, density, numel):
 keep = Exercise(
     id="03.4",
     title="Keep the best of the whole network",
-    goal="One ranking over all layers: mark exactly the k largest scores, wherever they are.",
+    kind="decide",
+    goal="One ranking over all layers: mark exactly the k largest scores, wherever they are, also at a tie (then it "
+    "does "
+    "not matter which). A mask is bool: the notebook goes on with `~m`. Scores may be negative: -3 is smaller than 1.",
     minutes=10,
     difficulty=3,
     importance=4,
@@ -402,6 +462,16 @@ def _(keep_best):
     return sum(int(torch.as_tensor(m).sum()) for m in kept), 3
 
 
+@keep.law("a score of -9 is the smallest, not the largest")
+def _(keep_best):
+    return keep_best(_layers([[-9.0, 1.0]], [[2.0], [-4.0]]), 2), _masks([[0, 1]], [[1], [0]])
+
+
+@keep.law("the masks can be turned round and counted: with k = 1, six of seven are pruned")
+def _(keep_best):
+    return sum(int((~m).sum()) for m in keep_best(SCORES, 1)), 6
+
+
 def _threshold(scores, k):
     return torch.cat([S.flatten() for S in scores]).sort(descending=True).values[k - 1]
 
@@ -423,6 +493,13 @@ def smallest_kept(scores, k):
     mask = torch.zeros_like(ranked, dtype=torch.bool)
     mask[ranked.topk(k, largest=False).indices] = True
     return [m.view_as(S) for m, S in zip(mask.split([S.numel() for S in scores]), scores, strict=True)]
+
+
+@keep.mistake(
+    "You rank the sizes of the scores. What was pruned may be marked by a large negative score: it would come back."
+)
+def sizes_ranked(scores, k):
+    return keep.reference([S.abs() for S in scores], k)
 
 
 @keep.mistake("You mark what is pruned. True means kept, as in `W * mask`.")
@@ -450,6 +527,7 @@ def scores_not_masks(scores, k):
 alive = Exercise(
     id="03.5",
     title="Is there still a way through?",
+    kind="design",
     goal=(
         "Count the paths from an input to an output that use kept weights only. A pruned network without any computes "
         "zero for every image, even if every layer still has some weights."
@@ -553,15 +631,15 @@ QUIZZES = [
         "A network has one layer of 1000 weights and one of 10. What does the conservation law say of their scores?",
         right="b",
         a=(
-            "Both layers have the same mean score.",
+            "A weight of either layer has the same score on average.",
             "Both have the same *sum*, R. A sum shared by 1000 is thinner than one shared by 10.",
         ),
         b=(
-            "A weight of the small layer scores 100 times as much on average.",
+            "A weight of the small layer has 100 times the score on average.",
             "R / 10 against R / 1000. So a global ranking reaches the small layer last.",
         ),
         c=(
-            "The large layer matters more: it has more paths.",
+            "The large layer has 100 times the sum, for it has more of the paths.",
             "Every path uses exactly one weight of each layer, so all layers carry all paths.",
         ),
     ),
@@ -570,15 +648,15 @@ QUIZZES = [
         "SynFlow in one shot empties the largest layer at a density where SynFlow in 100 rounds does not. Why?",
         right="c",
         a=(
-            "More rounds prune fewer weights.",
+            "In 100 rounds fewer weights of that layer are pruned, since each round prunes so little of it.",
             "Both end at the same density. Only the way there differs.",
         ),
         b=(
-            "In 100 rounds the network is trained in between.",
+            "In 100 rounds the network is trained in between, and what is left grows until it is worth keeping.",
             "Nothing is trained while SynFlow prunes: it never sees an image.",
         ),
         c=(
-            "When the scores are computed anew, the few weights left in a layer share all of R and so score high.",
+            "In 100 rounds the scores are taken anew, and the few weights left in a layer share all of R.",
             "Yes: the layer's sum stays R, which protects its last weights. One shot uses the scores of the start.",
         ),
     ),
@@ -588,16 +666,31 @@ QUIZZES = [
         "What does SynFlow see?",
         right="a",
         a=(
-            "Two strong paths, R = 10, although together they pass nothing on.",
-            "Yes. It knows neither signs nor images: that is its price for needing no data.",
+            "R = 10: two paths, and both are worth keeping.",
+            "Yes, although together they pass nothing on. It knows neither signs nor images: its price for no data.",
         ),
         b=(
-            "Nothing: they cancel.",
+            "R = 0: the two paths cancel, neither is worth keeping.",
             "In the network they do. In R every weight is replaced by its absolute value.",
         ),
         c=(
-            "It depends on the image.",
+            "R depends on the image that is sent through the network.",
             "SynFlow's input is all ones, whatever the data.",
         ),
     ),
+]
+
+OPEN = [
+    OpenTask(
+        "03.open",
+        "break SynFlow",
+        "Build a small network (matrices of at most 6 x 6) that computes something useful and that SynFlow ruins at a "
+        "density where pruning by magnitude does not. Explain in three sentences which property of R you used.",
+        [
+            "The network is printed, with what it computes, and both pruned versions are run on the same inputs.",
+            "The two methods are compared at the same number of weights.",
+            "The explanation names the property: signs that cancel, inputs that are always 0, scale between units.",
+            "It says whether the trick would survive in a trained network, and how one would find out.",
+        ],
+    )
 ]

@@ -2,13 +2,14 @@
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 # ---------------------------------------------------------------------------- 04.1
 
 lost = Exercise(
     id="04.1",
     title="What an update adds to R",
+    kind="decide",
     goal=(
         "R is linear in the *size* of each single weight, with slope `G` (what flows in times what flows on). How much "
         "smaller would R be without this one update? Exactly, also where the update turns the weight's sign."
@@ -110,6 +111,11 @@ def whole_weight(G, theta_0, tau):
     return G * (theta_0 + tau).abs()
 
 
+@lost.mistake("You return the size of the effect. An update that shrinks a weight takes from R: keep the sign.")
+def size_of_the_effect(G, theta_0, tau):
+    return (G * ((theta_0 + tau).abs() - theta_0.abs())).abs()
+
+
 @lost.mistake("You leave out G: the same change of a weight is worth more where more flows through it.")
 def slope_forgotten(G, theta_0, tau):
     return (theta_0 + tau).abs() - theta_0.abs()
@@ -120,6 +126,7 @@ def slope_forgotten(G, theta_0, tau):
 dead = Exercise(
     id="04.2",
     title="Which updates are blocked?",
+    kind="decide",
     goal=(
         "A layer has h units and `in` inputs. `x` flows into it, `W_next` is the layer behind. Mark the entries of "
         "the layer where *no* update, however large, can change R."
@@ -206,10 +213,15 @@ def upside_down(x, W_next):
 block = Exercise(
     id="04.3",
     title="The flow through a transformer block",
+    kind="design",
     goal=(
         "Write the stand-in for one block: attention returns its (identical) tokens, GELU is the identity, a "
-        "LayerNorm is its gain, and both residual additions stay. Every weight in absolute value."
+        "LayerNorm is its gain, and both residual additions stay: attention first, then the MLP, each behind its "
+        "LayerNorm. Every weight in absolute value."
     ),
+    errors={
+        "RuntimeError": "`W_v` comes before `W_out`, `W_fc1` (hidden, w) before `W_fc2` (w, hidden): each is `W @ x`."
+    },
     minutes=15,
     difficulty=3,
     importance=4,
@@ -223,7 +235,7 @@ block = Exercise(
 
 @block.solution
 def block_flow(x, g_1, W_v, W_out, g_2, W_fc1, W_fc2):
-    """x + |W_out| |W_v| |g_1| x, and from that x + |W_fc2| |W_fc1| |g_2| x.
+    """What flows out of the block when x flows in.
 
     x, g_1, g_2: (w,);  W_v, W_out: (w, w);  W_fc1: (hidden, w);  W_fc2: (w, hidden) -> (w,)
     """
@@ -261,7 +273,8 @@ def _(block_flow):
 
 @block.law("signs do not matter")
 def _(block_flow):
-    return block_flow(X, -G_1, -W_V, W_OUT, G_2, -W_FC1, W_FC2), block_flow(X, G_1, W_V, W_OUT, G_2, W_FC1, W_FC2)
+    turned = block_flow(X, -G_1, -W_V, W_OUT, _t(-2.0, 1.0), -W_FC1, W_FC2)
+    return turned, block_flow(X, G_1, W_V, W_OUT, G_2, W_FC1, W_FC2)
 
 
 @block.law("twice as much in, twice as much out")
@@ -306,6 +319,12 @@ def second_residual_missing(x, g_1, W_v, W_out, g_2, W_fc1, W_fc2):
     return W_fc2.abs() @ (W_fc1.abs() @ (g_2.abs() * x))
 
 
+@block.mistake("Matrices are taken in absolute value, the gains are not. A gain is a weight like any other: |g|.")
+def signed_gains(x, g_1, W_v, W_out, g_2, W_fc1, W_fc2):
+    x = x + W_out.abs() @ (W_v.abs() @ (g_1 * x))
+    return x + W_fc2.abs() @ (W_fc1.abs() @ (g_2 * x))
+
+
 @block.mistake(
     "You take absolute values of the product of two matrices. By then paths have cancelled: |W_out| @ |W_v|."
 )
@@ -318,16 +337,20 @@ def absolute_too_late(x, g_1, W_v, W_out, g_2, W_fc1, W_fc2):
 
 ranks = Exercise(
     id="04.4",
-    title="Do two scores rank alike?",
+    title="Mend the rank correlation",
+    kind="repair",
     goal=(
-        "Spearman's rank correlation: replace each number by its rank (0 for the smallest), then take the ordinary "
-        "correlation of the ranks. You may assume that no two numbers are equal."
+        "Do two scores rank alike? Spearman's answer: replace each number by its rank (0 for the smallest), then take "
+        "the ordinary correlation of the ranks. This program should do that, and gives 1 for two scores that are "
+        "equal, "
+        "as it should. Two things in it are wrong all the same: find and mend them. No two numbers are equal."
     ),
     minutes=10,
     difficulty=3,
     importance=4,
     hints=[
-        "What must come out for `a` against `a ** 3`? Against `-a`?",
+        "What must come out for (1, 2, 3) against (3, 2, 1)? And what does the program say of (2, 3, 1) against (1, "
+        "2, 3)?",
         "`argsort` says *which* entry comes first. An entry's rank is its place in that order: argsort of the argsort.",
         "`r = a.flatten().argsort().argsort().double()`, s for b; subtract the means; `r @ s / (r.norm() * s.norm())`.",
     ],
@@ -339,6 +362,13 @@ def rank_correlation(a, b):
     """Spearman's correlation of two tensors of the same shape, without ties -> float in [-1, 1]"""
     r, s = a.flatten().argsort().argsort().double(), b.flatten().argsort().argsort().double()
     r, s = r - r.mean(), s - s.mean()
+    return (r @ s / (r.norm() * s.norm())).item()
+
+
+@ranks.broken
+def broken_correlation(a, b):
+    """Spearman's correlation of two tensors of the same shape, without ties -> float in [-1, 1]"""
+    r, s = a.flatten().argsort().double(), b.flatten().argsort().double()
     return (r @ s / (r.norm() * s.norm())).item()
 
 
@@ -364,6 +394,18 @@ def _(rank_correlation):
     return rank_correlation(a, b), 1 - 6 * sum(int(i) ** 2 for i in d) / (7 * 48)
 
 
+@ranks.law("three numbers that are moved on by one place: the ranks are (1, 2, 0) and (0, 1, 2)")
+def _(rank_correlation):
+    return rank_correlation(_t(2.0, 3.0, 1.0), _t(1.0, 2.0, 3.0)), -0.5
+
+
+@ranks.law("six numbers that go round in cycles, ranks counted one by one")
+def _(rank_correlation):
+    a, b = _t(0.3, 0.5, 0.1, 0.6, 0.2, 0.4), _t(0.2, 0.3, 0.6, 0.1, 0.5, 0.4)
+    r, s = (torch.stack([(v < x).sum() for x in v]).double() for v in (a, b))
+    return rank_correlation(a, b), torch.corrcoef(torch.stack([r, s]))[0, 1].item()
+
+
 @ranks.law("a matrix counts as one long list")
 def _(rank_correlation):
     a = _t([5.0, 1.0, 4.0], [2.0, 6.0, 3.0])
@@ -386,13 +428,17 @@ def values_not_ranks(a, b):
 
 
 @ranks.mistake(
-    "One `argsort` gives the order of the positions, not the rank of each entry. Take the argsort of the argsort."
+    "One fault is mended, the means are subtracted. The other: one `argsort` gives the order of the positions, not the "
+    "rank of each entry. Take the argsort of the argsort."
 )
 def argsort_once(a, b):
     return _correlation(a.flatten().argsort().double(), b.flatten().argsort().double())
 
 
-@ranks.mistake("You do not subtract the mean rank: that is a cosine, and it can never be -1 for ranks.")
+@ranks.mistake(
+    "One fault is mended, the ranks are ranks. The other: without subtracting the mean rank this is a cosine, and a "
+    "cosine of ranks can never be -1."
+)
 def not_centred(a, b):
     r, s = _ranks(a), _ranks(b)
     return (r @ s / (r.norm() * s.norm())).item()
@@ -421,9 +467,15 @@ rewrite = Exercise(
     id="04.5",
     title="The same function, written differently",
     goal=(
-        "Two linear layers in a row, as `v` and `out_proj` in attention. Multiply what enters unit i by `s[i]`, and "
+        "Two linear layers in a row, as `v` and `out_proj` in attention. Multiply what enters hidden unit i by "
+        "`s[i]`, and "
         "divide what leaves it by `s[i]`: the function stays the same, every number changes."
     ),
+    errors={
+        "RuntimeError": "Unit i is row i of `W_in` and column i of `W_out`: `s` has one factor for each row of the "
+        "first "
+        "(`s[:, None]`) and for each column of the second.",
+    },
     minutes=5,
     difficulty=2,
     importance=3,
@@ -502,42 +554,73 @@ EXERCISES = [lost, dead, block, ranks, rewrite]
 QUIZZES = [
     Quiz(
         "04.q1",
-        "Why does our surrogate for a ViT send a single vector through the tower, and not an image's worth of tokens?",
-        right="b",
-        a=(
-            "To save time: one token stands for the average token.",
-            "It is exact, not an average. See the other options.",
-        ),
-        b=(
-            "An all-ones image has equal patches, and attention over equal tokens returns that token.",
-            "Yes, whatever the attention weights are: they sum to 1. So one token carries all there is.",
-        ),
-        c=(
-            "Because only the class token reaches the output.",
-            "It does, but it gets what it knows from the patches, through attention.",
-        ),
-    ),
-    Quiz(
-        "04.q2",
         "In the suite's tensors, G hardly differs from entry to entry. What follows for G * |tau|?",
         right="c",
-        a=("All updates matter equally.", "G is nearly equal, but |tau| is not: their product differs as |tau| does."),
-        b=("The saliency is wrong.", "It says what R says. Only here it says little more than the size of the update."),
+        a=(
+            "Inside a tensor all of the updates matter equally.",
+            "G is nearly equal, but |tau| is not: their product differs as |tau| does.",
+        ),
+        b=(
+            "As a measure of what matters it is wrong here.",
+            "It says what R says. Only here it says little more than the size of the update.",
+        ),
         c=(
             "Inside a tensor it ranks nearly as |tau| does.",
             "A factor that is the same everywhere changes no ranking.",
         ),
     ),
     Quiz(
-        "04.q3",
-        "Somebody publishes the same experts with every attention head's v rescaled, and out_proj to match. "
-        "What changes?",
+        "04.q2",
+        "Somebody publishes the same experts with every attention head's v rescaled, and out_proj to match. What "
+        "does *not* "
+        "stay as it was?",
         right="a",
         a=(
-            "The sizes, and so what magnitude pruning keeps. R, G * |tau| and all accuracies stay.",
-            "Yes. A score of the function should not depend on how its numbers are written down.",
+            "Which entries pruning by size keeps.",
+            "Yes. The function, R and G * |tau| are the same; the sizes of the numbers are not, nor what size ranks.",
         ),
-        b=("Nothing at all.", "The functions do not change, but |tau| does, and with it every ranking by size."),
-        c=("R, because the weights are larger.", "Each path that enters a stretched unit leaves it again: R stays."),
+        b=(
+            "The accuracy of the unpruned experts.",
+            "What enters a unit is multiplied and what leaves it divided: the function is the same.",
+        ),
+        c=(
+            "R, for the weights are larger than before.",
+            "Each path that enters a stretched unit leaves it again: R stays.",
+        ),
     ),
+    Quiz(
+        "04.q3",
+        "Why does our surrogate for a ViT send a single vector through the tower, and not an image's worth of tokens?",
+        right="b",
+        a=(
+            "To save time, for one token stands for the average of an image's tokens.",
+            "It is exact, not an average. See the other options.",
+        ),
+        b=(
+            "All patches of an all-ones image are equal, and attention returns that token.",
+            "Yes, whatever the attention weights are: they sum to 1. So one token carries all there is.",
+        ),
+        c=(
+            "Only the class token reaches the output, and it alone is asked for the class.",
+            "It does, but it gets what it knows from the patches, through attention.",
+        ),
+    ),
+]
+
+OPEN = [
+    OpenTask(
+        "04.open",
+        "a saliency that sees data",
+        "The saliency of this notebook has never seen an image. Propose a score for the entries of a task vector "
+        "that uses "
+        "64 images without labels, say which rewriting of the network must not change it, and test *that* first. "
+        "Then: does "
+        "it rank differently from |tau|, and does the difference show in accuracy?",
+        [
+            "The score is a formula, and its data need is stated (how many images, of which split, no labels).",
+            "The invariance is tested on the rewritten model of this notebook, with a number.",
+            "Rank correlation with |tau| and with G * |tau| is given, layer by layer.",
+            "Accuracy is compared at equal numbers of kept entries, with a random score beside it.",
+        ],
+    )
 ]

@@ -1,14 +1,15 @@
-"""Exercises of notebook 05: the three scores by hand and in code, overlap of masks, sign conflict."""
+"""Exercises of notebook 05: the three scores by hand and in code, overlap of masks, opposition."""
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 # ---------------------------------------------------------------------------- 05.1
 
 by_hand = Exercise(
     id="05.1",
     title="Four entries by hand",
+    kind="predict",
     goal=(
         "Take a pencil. Work out the three scores for the four entries of expert n in this table, and type them in.\n\n"
         "| entry | $\\theta_n$ | $\\tau_n$ | $\\tau^*$ | $\\lvert G_n\\rvert$ |\n"
@@ -34,7 +35,7 @@ by_hand = Exercise(
 @by_hand.solution
 def four_scores():
     """The scores of entries 0 to 3.  -> {"literal": four numbers, "agreement": four numbers, "abs": four numbers}"""
-    return {"literal": [3, -4, 2, -5], "agreement": [3, 4, -2, -5], "abs": [3, 4, 2, 5]}
+    return {"literal": [3.0, -4.0, 2.0, -5.0], "agreement": [3.0, 4.0, -2.0, -5.0], "abs": [3.0, 4.0, 2.0, 5.0]}
 
 
 @by_hand.law("abs: the sizes, |G| times |tau*|")
@@ -57,6 +58,21 @@ def _(four_scores):
 )
 def literal_as_agreement():
     return {"literal": [3, 4, -2, -5], "agreement": [3, 4, -2, -5], "abs": [3, 4, 2, 5]}
+
+
+@by_hand.mistake("Literal and agreement are exchanged: literal has the sign of theta_n, agreement that of tau_n.")
+def exchanged():
+    return {"literal": [3, 4, -2, -5], "agreement": [3, -4, 2, -5], "abs": [3, 4, 2, 5]}
+
+
+@by_hand.mistake("Your agreement scores are the literal ones. Agreement asks for sign(tau_n), not for sign(theta_n).")
+def agreement_as_literal():
+    return {"literal": [3, -4, 2, -5], "agreement": [3, -4, 2, -5], "abs": [3, 4, 2, 5]}
+
+
+@by_hand.mistake("`abs` has signs in your answer: it is the size |G| times |tau*|, never negative.")
+def abs_with_signs():
+    return {"literal": [3, -4, 2, -5], "agreement": [3, 4, -2, -5], "abs": [3, 4, -2, -5]}
 
 
 @by_hand.mistake("In `agreement` you multiply by tau_n itself: entry 3 counts double. Only its sign enters.")
@@ -196,6 +212,7 @@ def absolute(theta_0, taus, Gs):
 agreeing = Exercise(
     id="05.3",
     title="The agreement score",
+    kind="design",
     goal=(
         "Now the score that the paper's *words* describe: an update that opposes the aggregate is negative, one that "
         "goes along is positive, and the size is |G_n| |tau*| as before."
@@ -213,7 +230,7 @@ agreeing = Exercise(
 
 @agreeing.solution
 def agreement_scores(taus, Gs):
-    """S_n = |G_n| sign(tau_n) tau*.
+    """One score for each expert and entry, below 0 where the expert goes against the sum of all experts.
 
     taus: list of N tensors, Gs: list of N tensors >= 0, all of one shape -> list of N tensors
     """
@@ -286,23 +303,28 @@ def sizes_swapped(taus, Gs):
 
 overlapping = Exercise(
     id="05.4",
+    errors={"ZeroDivisionError": "Two masks may keep nothing at all. The text says what their overlap is then."},
     title="Do two experts keep the same entries?",
-    goal="The overlap of two masks: entries that both keep, divided by entries that at least one of them keeps.",
+    kind="decide",
+    goal="One number that says how much two masks choose the same entries: 1 if they are the same, 0 if they share "
+    "none; "
+    "entries that neither keeps say nothing; each expert counts alike. Two masks that keep nothing at all share "
+    "nothing.",
     minutes=5,
     difficulty=1,
     importance=3,
     hints=[
-        "What must come out for a mask and itself? For two masks without a common entry?",
+        "Two masks of three entries share one. Of how many entries that anybody keeps?",
         "`&` is *both*, `|` is *at least one*; `.sum()` counts.",
-        "`((a & b).sum() / (a | b).sum()).item()`",
+        "`(a & b).sum().item() / max(1, (a | b).sum().item())`",
     ],
 )
 
 
 @overlapping.solution
 def overlap(a, b):
-    """|a and b| / |a or b|.  a, b: bool tensors of one shape -> float in [0, 1]"""
-    return ((a & b).sum() / (a | b).sum()).item()
+    """How much two masks keep the same.  a, b: bool tensors of one shape -> float in [0, 1]"""
+    return (a & b).sum().item() / max(1, (a | b).sum().item())
 
 
 def _b(*rows) -> torch.Tensor:
@@ -329,6 +351,40 @@ def _(overlap):
     return overlap(_b([1, 0, 0], [0, 0, 1]), _b([1, 1, 1], [0, 1, 1])), 2 / 5
 
 
+@overlapping.law("two masks that keep nothing: 0, not 0 / 0")
+def _(overlap):
+    return overlap(_b(0, 0), _b(0, 0)), 0.0
+
+
+@overlapping.law("the third entry is in the first mask alone: which mask comes first does not matter")
+def _(overlap):
+    return [overlap(_b(1, 1, 1, 0), _b(1, 1, 0, 0)), overlap(_b(1, 1, 0, 0), _b(1, 1, 1, 0))], [2 / 3, 2 / 3]
+
+
+@overlapping.law("only one of the two keeps anything, and but one entry: 0")
+def _(overlap):
+    return [overlap(_b(1, 0), _b(0, 0)), overlap(_b(1), _b(1))], [0.0, 1.0]
+
+
+@overlapping.mistake("You divide 0 by 0 where both masks are empty. They share nothing: 0.")
+def empty_masks_forgotten(a, b):
+    return ((a & b).sum() / (a | b).sum()).item()
+
+
+@overlapping.mistake(
+    "That is Dice's measure, 2 |both| / (|a| + |b|). Divide by the entries that anybody keeps, each once."
+)
+def dice(a, b):
+    return 2 * (a & b).sum().item() / max(1, (a.sum() + b.sum()).item())
+
+
+@overlapping.mistake(
+    "You divide by the smaller mask. A small mask inside a large one would be `the same`: use `a | b`."
+)
+def share_of_the_smaller(a, b):
+    return (a & b).sum().item() / max(1, min(a.sum().item(), b.sum().item()))
+
+
 @overlapping.mistake("You divide by the number of all entries. Those that nobody keeps say nothing about overlap.")
 def share_of_all(a, b):
     return (a & b).double().mean().item()
@@ -336,7 +392,7 @@ def share_of_all(a, b):
 
 @overlapping.mistake("You divide by what the first mask keeps. Divide by what at least one of the two keeps: `a | b`.")
 def share_of_the_first(a, b):
-    return ((a & b).sum() / a.sum()).item()
+    return (a & b).sum().item() / max(1, a.sum().item())
 
 
 @overlapping.mistake(
@@ -348,116 +404,150 @@ def equal_entries(a, b):
 
 @overlapping.mistake("That is the part in which they differ: 1 minus the overlap.")
 def difference_not_overlap(a, b):
-    return ((a ^ b).sum() / (a | b).sum()).item()
+    return (a ^ b).sum().item() / max(1, (a | b).sum().item())
 
 
 @overlapping.mistake(
     "You divide by the two sizes added up, so entries kept by both count twice below the line. Use `a | b`."
 )
 def union_counted_twice(a, b):
-    return ((a & b).sum() / (a.sum() + b.sum())).item()
+    return (a & b).sum().item() / max(1, (a.sum() + b.sum()).item())
 
 
 # ---------------------------------------------------------------------------- 05.5
 
-conflicting = Exercise(
+resolving = Exercise(
     id="05.5",
-    title="Sign conflict",
+    title="Resolved by whom?",
+    kind="decide",
     goal=(
-        "Among the coordinates that two or more experts change, the share in which some go up and some go down. "
-        "If no coordinate is shared, it is 0."
+        "Sign conflict goes down if opponents are pruned, and also if *anything* is pruned. Tell the two apart. An "
+        "update opposes if its sign is the opposite of the aggregate's, the sum of all experts **before** pruning; its "
+        "mass is its size; where the aggregate is 0 nobody opposes it. Of all the opposing mass, which share did "
+        "pruning "
+        "remove? If nothing opposes, it is 0."
     ),
+    errors={"ZeroDivisionError": "It may be that nobody opposes: then the share is 0, as the text says."},
     minutes=10,
-    difficulty=2,
+    difficulty=3,
     importance=4,
     hints=[
-        "A zero has no sign: an expert whose update is 0 there takes no part.",
-        "For each column: how many experts go up, how many go down? When is it shared, when in conflict?",
-        "`up, down = (taus > 0).sum(0), (taus < 0).sum(0)`; shared: `up + down >= 2`; in conflict: both above 0.",
+        "Three experts, one entry: +3, -1, +1. Who opposes, and with which mass? What if the +3 is pruned?",
+        "`opposing = taus * taus.sum(dim=0) < 0` says who, once and for all. What is pruned is 0 in `pruned`.",
+        "`gone = taus.abs()[opposing & (pruned == 0)].sum()`, divided by `taus.abs()[opposing].sum()`, if that is "
+        "not 0.",
     ],
 )
 
 
-@conflicting.solution
-def conflict(taus):
-    """Share of the shared coordinates with both signs.  taus: (N, d), one row an expert -> float in [0, 1]"""
-    up, down = (taus > 0).sum(dim=0), (taus < 0).sum(dim=0)
-    shared = (up + down >= 2).sum().item()
-    return ((up > 0) & (down > 0)).sum().item() / max(1, shared)
+@resolving.solution
+def opposition_removed(taus, pruned):
+    """Share of the opposing mass that is gone.
 
-
-@conflicting.law("one coordinate, one up and one down: 1")
-def _(conflict):
-    return conflict(_t([1.0], [-3.0])), 1.0
-
-
-@conflicting.law("two that agree, two that do not")
-def _(conflict):
-    return conflict(_t([1.0, -2.0, 1.0, -1.0], [3.0, -1.0, -2.0, 1.0])), 0.5
-
-
-@conflicting.law("a coordinate that one expert alone changes is not shared")
-def _(conflict):
-    return conflict(_t([1.0, 0.0, 2.0], [-1.0, 5.0, 0.0])), 1.0
-
-
-@conflicting.law("a zero is no opponent: of the two shared coordinates one is in conflict")
-def _(conflict):
-    return conflict(_t([1.0, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0, -1.0, 3.0])), 0.5
-
-
-@conflicting.law("a single dissenter among four is a conflict")
-def _(conflict):
-    return conflict(_t([1.0, 1.0], [2.0, 1.0], [1.0, 4.0], [-0.1, 1.0])), 0.5
-
-
-@conflicting.law("nothing shared: 0")
-def _(conflict):
-    return conflict(_t([1.0, 0.0, 0.0], [0.0, -2.0, 0.0])), 0.0
-
-
-@conflicting.mistake(
-    "You divide by all coordinates. Where only one expert is active no conflict is possible: leave those out."
-)
-def share_of_all_coordinates(taus):
-    up, down = (taus > 0).sum(dim=0), (taus < 0).sum(dim=0)
-    return ((up > 0) & (down > 0)).double().mean().item()
-
-
-@conflicting.mistake("You count a zero as a third sign. An expert that does not change a coordinate does not disagree.")
-def zero_is_a_sign(taus):
-    signs = taus.sign()
-    active = (taus != 0).sum(dim=0) >= 2
-    return ((signs != signs[0]).any(dim=0) & active).sum().item() / max(1, active.sum().item())
-
-
-@conflicting.mistake("You compare the first two experts only. All N experts take part.")
-def first_two_only(taus):
-    a, b = taus[0], taus[1]
-    return ((a * b) < 0).sum().item() / max(1, (a * b != 0).sum().item())
-
-
-@conflicting.mistake(
-    "You count updates that oppose the sum. Asked is in how many coordinates there is any disagreement."
-)
-def share_of_opposing_updates(taus):
+    taus: (N, d), a row for each expert; pruned: the same with zeros where something was pruned -> float in [0, 1]
+    """
     opposing = taus * taus.sum(dim=0) < 0
-    return opposing.sum().item() / max(1, (taus != 0).sum().item())
+    mass = taus.abs()[opposing].sum().item()
+    gone = taus.abs()[opposing & (pruned == 0)].sum().item()
+    return gone / mass if mass > 0 else 0.0
 
 
-@conflicting.mistake("You return the number of conflicts. Divide by the number of shared coordinates.")
-def number_not_share(taus):
-    return ((taus > 0).any(dim=0) & (taus < 0).any(dim=0)).sum().item()
+ALL = _t([3.0, -1.0, 2.0, 0.0], [-1.0, -4.0, 1.0, 2.0], [1.0, 2.0, -0.5, -3.0])  # the sum is 3, -3, 2.5, -1
 
 
-@conflicting.mistake("That is the share of agreement: 1 minus the conflict.")
-def agreement_not_conflict(taus):
-    up, down = (taus > 0).sum(dim=0), (taus < 0).sum(dim=0)
-    shared = up + down >= 2
-    return (shared & ((up == 0) | (down == 0))).sum().item() / max(1, shared.sum().item())
+def _without(*entries: tuple[int, int]) -> torch.Tensor:
+    pruned = ALL.clone()
+    for n, p in entries:
+        pruned[n, p] = 0.0
+    return pruned
 
 
-EXERCISES = [by_hand, literally, agreeing, overlapping, conflicting]
+@resolving.law("nobody opposes: 0")
+def _(opposition_removed):
+    return opposition_removed(_t([1.0, 2.0], [3.0, 0.0]), _t([1.0, 0.0], [0.0, 0.0])), 0.0
+
+
+@resolving.law("an exact tie: the aggregate is 0, and nobody opposes it")
+def _(opposition_removed):
+    return opposition_removed(_t([1.0], [-1.0]), _t([1.0], [0.0])), 0.0
+
+
+@resolving.law("one opponent of mass 1, pruned: all of the opposition is gone")
+def _(opposition_removed):
+    return opposition_removed(_t([3.0], [-1.0]), _t([3.0], [0.0])), 1.0
+
+
+@resolving.law("the strong side is pruned: the opponent is still one, and still there")
+def _(opposition_removed):
+    return opposition_removed(_t([3.0], [-1.0], [1.0]), _t([0.0], [-1.0], [1.0])), 0.0
+
+
+@resolving.law("opponents of mass 1, 2, 0.5 and 2; the one of 0.5 and a 2 are gone")
+def _(opposition_removed):
+    return opposition_removed(ALL, _without((2, 2), (1, 3), (0, 0))), 2.5 / 5.5
+
+
+@resolving.law("mass, not number: one of four opponents is gone, and 2 of 5.5")
+def _(opposition_removed):
+    return opposition_removed(ALL, _without((2, 1))), 2.0 / 5.5
+
+
+@resolving.law("a small opposition counts as a large one does: it is a share")
+def _(opposition_removed):
+    return opposition_removed(0.01 * ALL, 0.01 * _without((2, 1))), 2.0 / 5.5
+
+
+@resolving.mistake("You count opponents. Their mass, |tau|, is asked for: a large opponent weighs more.")
+def counted(taus, pruned):
+    opposing = taus * taus.sum(dim=0) < 0
+    return (opposing & (pruned == 0)).sum().item() / max(1, opposing.sum().item())
+
+
+@resolving.mistake("You return how much of the opposition is left. 1 minus that is gone.")
+def left_not_gone(taus, pruned):
+    opposing = taus * taus.sum(dim=0) < 0
+    mass = taus.abs()[opposing].sum().item()
+    return taus.abs()[opposing & (pruned != 0)].sum().item() / mass if mass > 0 else 0.0
+
+
+@resolving.mistake(
+    "You ask again after pruning who opposes. The aggregate is the sum *before*: an opponent does not become an ally "
+    "because its adversary is gone."
+)
+def aggregate_after(taus, pruned):
+    before, after = taus * taus.sum(dim=0) < 0, pruned * pruned.sum(dim=0) < 0
+    mass = taus.abs()[before].sum().item()
+    return 1 - pruned.abs()[after].sum().item() / mass if mass > 0 else 0.0
+
+
+@resolving.mistake(
+    "That is the share of *all* mass that is gone. Only what opposes the aggregate counts, above and below."
+)
+def all_mass(taus, pruned):
+    return (1 - pruned.abs().sum() / taus.abs().sum()).item()
+
+
+@resolving.mistake("You divide by the mass of all updates. Divide by that of the opponents: all of them gone is 1.")
+def share_of_everything(taus, pruned):
+    opposing = taus * taus.sum(dim=0) < 0
+    return (taus.abs()[opposing & (pruned == 0)].sum() / taus.abs().sum()).item()
+
+
+@resolving.mistake("You return a mass. Divide it by the whole opposing mass: a share is asked for.")
+def mass_not_share(taus, pruned):
+    opposing = taus * taus.sum(dim=0) < 0
+    return taus.abs()[opposing & (pruned == 0)].sum().item()
+
+
+@resolving.mistake(
+    "You look at those who agree with the aggregate. Opponents have the *other* sign: the product is below 0."
+)
+def agreement_removed(taus, pruned):
+    agreeing = taus * taus.sum(dim=0) > 0
+    return taus.abs()[agreeing & (pruned == 0)].sum().item() / max(1e-12, taus.abs()[agreeing].sum().item())
+
+
+EXERCISES = [by_hand, literally, agreeing, overlapping, resolving]
 
 QUIZZES = [
     Quiz(
@@ -465,34 +555,62 @@ QUIZZES = [
         "A weight theta_n = -2; expert n's update is +0.3, the sum of all updates is +1. Which score is negative?",
         right="a",
         a=(
-            "The literal one.",
+            "The literal one, and no other.",
             "Yes: the aggregate moves -2 towards zero, the weight shrinks. That expert n goes along does not count.",
         ),
-        b=("The agreement score.", "Both updates are positive: they agree, so it is positive."),
-        c=("None: everybody agrees.", "Everybody does, and only the agreement score asks that question."),
-        d=("All but `abs`.", "The agreement score is positive: sign(tau_n) and tau* are both positive."),
+        b=("The agreement score alone.", "Both updates are positive: they agree, so it is positive."),
+        c=("None: the two updates agree.", "They do, and only the agreement score asks that question."),
+        d=("All of them, but for `abs`.", "The agreement score is positive: sign(tau_n) and tau* are both positive."),
     ),
     Quiz(
         "05.q2",
         "Fine-tuning changes weights by a few per cent. Under which scores do all experts get nearly the same mask?",
         right="c",
-        a=("All three.", "Not under agreement: its sign is that of each expert's own update."),
-        b=("Agreement only.", "There the expert's own sign enters, and experts differ in it about half of the time."),
+        a=("Under all of the three.", "Not under agreement: its sign is that of each expert's own update."),
+        b=(
+            "Under agreement only.",
+            "There the expert's own sign enters, and experts differ in it about half of the time.",
+        ),
         c=(
-            "Literal and abs.",
+            "Under literal and abs.",
             "Yes: |G_n| and sign(theta_n) are nearly those of the base, and tau* is one and the same for all experts.",
         ),
-        d=("None of them.", "Which ingredient of the literal score differs between experts, and by how much?"),
+        d=("Under none of them.", "Which ingredient of the literal score differs between experts, and by how much?"),
     ),
     Quiz(
         "05.q3",
         "With all experts' masks (nearly) the same, what happens to a coordinate in which experts disagree?",
         right="b",
-        a=("The losing side is pruned.", "Its mask is that of the winning side: both stay, or both go."),
+        a=(
+            "The losing side is pruned there, and the winning side is kept.",
+            "Its mask is that of the winning side: both stay, or both go.",
+        ),
         b=(
-            "It is kept with the whole disagreement in it, or dropped for everybody.",
+            "Both sides are kept there, or both of them are pruned.",
             "Yes: a common mask chooses coordinates. It cannot settle a conflict inside one.",
         ),
-        c=("It is always dropped.", "Only if |tau*| is small there. A majority of one against many keeps it large."),
+        c=(
+            "It is pruned, since what disagrees adds up to little.",
+            "Only if |tau*| is small there. A majority of one against many keeps it large.",
+        ),
     ),
+]
+
+OPEN = [
+    OpenTask(
+        "05.open",
+        "a fourth reading",
+        "The paper's formula, its words and its code may be three methods. Write a fourth score that you would "
+        "defend in a "
+        "review: what should it reward, and what should it punish? Give its sign in the eight rows of the table of "
+        "signs, then "
+        "measure overlap, opposition removed and accuracy beside the three readings, with lam from validation.",
+        [
+            "The wish comes first, in words; the formula follows from it, and the eight signs are right for the "
+            "formula.",
+            "All numbers come from the same cells as those of the three readings.",
+            "Differences in accuracy are compared with their error before anything is called better.",
+            "It says which experiment would show the score to be wrong.",
+        ],
+    )
 ]

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 
 def _t(*rows) -> torch.Tensor:
@@ -16,8 +16,12 @@ surviving = Exercise(
     title="The survivors' quota",
     goal=(
         "The mask of round t for one tensor: the $\\lceil (1-p)^t \\cdot \\mathrm{numel} \\rceil$ largest scores, "
-        "chosen **among the survivors**, the entries where `tau` is not zero. What was pruned never comes back, "
-        "whatever its score. (In floating point, 0.8**2 * 25 is 16.000000000000004: take a hair off first.)"
+        "chosen **among the survivors**, the entries where `tau` is not zero. numel counts all of the tensor's "
+        "entries, "
+        "pruned or not, so the quota of round t does not depend on how many are left. At a tie exactly the quota "
+        "stays. "
+        "What was pruned never comes back, whatever its score. (In floating point, 0.8**2 * 25 is "
+        "16.000000000000004: take a hair off first.)"
     ),
     minutes=15,
     difficulty=3,
@@ -76,6 +80,25 @@ def _(survivors):
     return survivors(_t(5.0, 4.0, 3.0, 2.0, 1.0), torch.ones(5), 1, 0.3), _t(True, True, True, True, False)
 
 
+@surviving.law("five entries, p = 0.3, round 2: ceil(2.45) = 3 of the four that live")
+def _(survivors):
+    return survivors(_t(5.0, 4.0, 3.0, 2.0, 1.0), _t(1.0, 1.0, 1.0, 1.0, 0.0), 2, 0.3), _t(
+        True, True, True, False, False
+    )
+
+
+@surviving.law("five entries, p = 0.3, round 3: ceil(1.7) = 2, whatever is left")
+def _(survivors):
+    return survivors(_t(5.0, 4.0, 3.0, 2.0, 1.0), _t(1.0, 1.0, 1.0, 0.0, 0.0), 3, 0.3), _t(
+        True, True, False, False, False
+    )
+
+
+@surviving.law("six equal scores: exactly three stay")
+def _(survivors):
+    return int(survivors(torch.ones(2, 3), torch.ones(2, 3), 1, 0.5).sum()), 3
+
+
 @surviving.law("25 entries, p = 0.2, round 2: 16 stay")
 def _(survivors):
     S = torch.arange(25.0).view(5, 5)
@@ -102,6 +125,57 @@ def discounted_twice(S, tau, t, p):
     import math
 
     keep = math.ceil((1 - p) ** t * int((tau != 0).sum()) * (1 - 1e-12))
+    mask = torch.zeros(tau.numel(), dtype=torch.bool)
+    mask[torch.where(tau != 0, S, -torch.inf).flatten().topk(keep).indices] = True
+    return mask.view_as(tau) & (tau != 0)
+
+
+@surviving.mistake(
+    "You take the share 1-p of the survivors, without t. Rounding up each time keeps too many: (1-p)^t of all entries."
+)
+def share_of_survivors(S, tau, t, p):
+    import math
+
+    keep = math.ceil((1 - p) * int((tau != 0).sum()) * (1 - 1e-12))
+    mask = torch.zeros(tau.numel(), dtype=torch.bool)
+    mask[torch.where(tau != 0, S, -torch.inf).flatten().topk(keep).indices] = True
+    return mask.view_as(tau) & (tau != 0)
+
+
+@surviving.mistake(
+    "`S * (tau != 0)` gives pruned entries the score 0, and 0 beats every negative score. Give them `-inf`."
+)
+def zeros_beat_negatives(S, tau, t, p):
+    import math
+
+    keep = math.ceil((1 - p) ** t * tau.numel() * (1 - 1e-12))
+    mask = torch.zeros(tau.numel(), dtype=torch.bool)
+    mask[(S * (tau != 0)).flatten().topk(keep).indices] = True
+    return mask.view_as(tau) & (tau != 0)
+
+
+@surviving.mistake("The score 0 for pruned entries, and their places count: they beat negative scores, and come back.")
+def zeros_come_back(S, tau, t, p):
+    import math
+
+    keep = math.ceil((1 - p) ** t * tau.numel() * (1 - 1e-12))
+    mask = torch.zeros(tau.numel(), dtype=torch.bool)
+    mask[(S * (tau != 0)).flatten().topk(keep).indices] = True
+    return mask.view_as(tau)
+
+
+@surviving.mistake("A threshold keeps every score that equals it: at a tie more than the quota stays. Use `topk`.")
+def ties_kept_all(S, tau, t, p):
+    import math
+
+    keep = math.ceil((1 - p) ** t * tau.numel() * (1 - 1e-12))
+    alive = torch.where(tau != 0, S, -torch.inf)
+    return (alive >= alive.flatten().sort(descending=True).values[keep - 1]) & (tau != 0)
+
+
+@surviving.mistake("You round to the nearest whole number. The quota is rounded *up*.")
+def rounded_to_nearest(S, tau, t, p):
+    keep = round((1 - p) ** t * tau.numel())
     mask = torch.zeros(tau.numel(), dtype=torch.bool)
     mask[torch.where(tau != 0, S, -torch.inf).flatten().topk(keep).indices] = True
     return mask.view_as(tau) & (tau != 0)
@@ -165,6 +239,7 @@ def same_quota_in_every_round(S, tau, t, p):
 looping = Exercise(
     id="06.2",
     title="The loop",
+    kind="design",
     goal=(
         "All of SA-Merging but the sum: T rounds, in each of them score **what is left** of all task vectors, then "
         "prune all of them. `score(taus)` returns one dictionary of scores for each expert, `survivors(S, tau, t, p)` "
@@ -322,17 +397,17 @@ def mask_inverted(taus, score, survivors, T, p):
 scaling = Exercise(
     id="06.3",
     title="The effective scale",
+    kind="design",
     goal=(
-        "How much of the plain sum $\\tau^*$ is in a merged vector $\\hat\\tau$? The coefficient of its projection: "
-        "$e = \\langle \\hat\\tau, \\tau^* \\rangle \\,/\\, \\langle \\tau^*, \\tau^* \\rangle$, so that "
-        "$\\hat\\tau = e\\,\\tau^* + (\\text{something orthogonal to } \\tau^*)$."
+        "How much of the plain sum $\\tau^*$ is in a merged vector $\\hat\\tau$? The number e for which "
+        "$\\hat\\tau = e\\,\\tau^* + (\\text{something orthogonal to } \\tau^*)$. The sum is not zero."
     ),
     minutes=5,
     difficulty=2,
     importance=5,
     hints=[
         "What must come out for tau* itself? For half of it? For something orthogonal to it?",
-        "`a @ b` is the inner product of two vectors.",
+        "Take the inner product of both sides with tau*: what happens to the orthogonal part? `a @ b` is that product.",
         "`((tau_hat @ tau_star) / (tau_star @ tau_star)).item()`",
     ],
 )
@@ -340,7 +415,7 @@ scaling = Exercise(
 
 @scaling.solution
 def effective_scale(tau_hat, tau_star):
-    """The coefficient of tau_hat's projection onto tau_star.  two vectors of length d -> float"""
+    """How far tau_hat goes along tau_star, in lengths of tau_star.  two vectors of length d -> float"""
     return ((tau_hat @ tau_star) / (tau_star @ tau_star)).item()
 
 
@@ -530,11 +605,15 @@ def sum_of_sizes(without, taus, Gs):
 
 comparing = Exercise(
     id="06.5",
+    errors={
+        "ZeroDivisionError": "There may be no random mask at all. The method itself is one of the results: count it."
+    },
     title="How surprising is the method among random masks?",
+    kind="decide",
     goal=(
-        "If the method's mask were just another random one, how often would it do as well as it does? Count the random "
-        "masks that are **at least as good**, and count the method itself as one of them: "
-        "$(1 + \\#\\{r \\geq m\\}) / (1 + \\#\\,\\mathrm{random})$. "
+        "If the method's mask were just another random one, how often would it do as well as it does? Under that "
+        "assumption its result is one of all the results, no other than the random ones; and one that is equal is at "
+        "least as good. Without any random mask nothing can be claimed: 1. "
         "(A permutation test; small values speak for the method.)"
     ),
     minutes=5,
@@ -550,13 +629,18 @@ comparing = Exercise(
 
 @comparing.solution
 def surprise(method, random):
-    """Share of results at least as good as the method's, itself included.  float, list of floats -> float in (0, 1]"""
+    """How often chance does as well.  method: float, random: list of floats, may be empty -> float in (0, 1]"""
     return (1 + sum(r >= method for r in random)) / (1 + len(random))
 
 
 @comparing.law("better than all of four random masks: 1/5, and no less")
 def _(surprise):
     return surprise(72.0, [70.0, 71.0, 69.5, 70.5]), 1 / 5
+
+
+@comparing.law("no random mask: nothing can be claimed")
+def _(surprise):
+    return surprise(72.0, []), 1.0
 
 
 @comparing.law("worse than all of them: 1")
@@ -576,7 +660,12 @@ def _(surprise):
 
 @comparing.mistake("You leave the method itself out, so that ten masks could show 0. Add 1 above and below the line.")
 def without_itself(method, random):
-    return sum(r >= method for r in random) / len(random)
+    return sum(r >= method for r in random) / max(1, len(random))
+
+
+@comparing.mistake("You add 1 below the line only. The method is at least as good as itself: it counts above as well.")
+def only_below(method, random):
+    return sum(r >= method for r in random) / (1 + len(random))
 
 
 @comparing.mistake("You count ties as worse. Use `>=`: a random mask that is equal is at least as good.")
@@ -596,7 +685,7 @@ def number_not_share(method, random):
 
 @comparing.mistake("You compare with the mean of the random masks. Compare with each of them: their spread matters.")
 def against_the_mean(method, random):
-    return 1.0 if sum(random) / len(random) >= method else 1 / (1 + len(random))
+    return 1.0 if sum(random) / max(1, len(random)) >= method else 1 / (1 + len(random))
 
 
 EXERCISES = [surviving, looping, scaling, ablating, comparing]
@@ -613,30 +702,58 @@ QUIZZES = [
     ),
     Quiz(
         "06.q2",
-        "At lam = 1 random masks beat SA-Merging by far; at the scale that suits SA-Merging, they lose. What follows "
-        "about the *choice of entries*?",
+        "At lam = 1 random masks beat SA-Merging by far; at the scale that suits SA-Merging, they lose. Which "
+        "experiment "
+        "tells whether its *choice of entries* is good?",
         right="b",
-        a=("Random is better.", "Only at lam = 1, where SA-Merging's sum is far too long. Length is not choice."),
+        a=(
+            "Both at lam = 1, with ten random masks in place of one.",
+            "More exact, and just as unfair: SA-Merging's sum is far too long there. Length is not choice.",
+        ),
         b=(
-            "Nothing yet: the two sums have different lengths along tau*.",
+            "Both at scales that take them equally far along tau*.",
             "Yes. Two things differ, which entries and how far the model moves. First make one of them equal.",
         ),
         c=(
-            "SA-Merging is better.",
-            "Only at its own scale, which is far too small for a random mask of the same density.",
+            "Both at the lam that is best for SA-Merging on validation.",
+            "That scale is far too small for a random mask of the same density: it would lose by its length.",
         ),
     ),
     Quiz(
         "06.q3",
         "A paper prunes with a fixed p, sums at lam = 1, and finds that accuracy rises with the number of rounds T. "
-        "What is the first thing to check?",
+        "What would you measure first?",
         right="a",
         a=(
-            "The same final density, or the same effective scale, with T = 1.",
+            "One round at the same final density.",
             "Yes: with p fixed, T also sets how much is left, and so how far the model moves. Hold that fixed.",
         ),
-        b=("More seeds.", "They would show the same curve more exactly, and leave two explanations."),
-        c=("A larger T.", "It goes on until too little is left; that says nothing about why it rose."),
-        d=("Another p.", "The public notes say that the trend does not depend on p. That fits both explanations."),
+        b=("The same curve with more seeds.", "It would be drawn more exactly, and leave two explanations."),
+        c=(
+            "The same curve up to a larger T.",
+            "It goes on until too little is left; that says nothing about why it rose.",
+        ),
+        d=(
+            "The same curve at another p.",
+            "The public notes say that the trend does not depend on p. That fits both explanations.",
+        ),
     ),
+]
+
+OPEN = [
+    OpenTask(
+        "06.open",
+        "save the method, or bury it",
+        "On this suite the choice of entries does not make the merge. Find *one* setting in which it should (another "
+        "density, "
+        "fewer experts, similar tasks, LoRA experts), say why before you run it, and run it at equal effective scale "
+        "with "
+        "ten random masks. A clear no is as good an answer as a yes.",
+        [
+            "The reason is stated before the result, and it follows from what the score looks at.",
+            "Equal effective scale, the same number of images, ten random masks, the surprise as a number.",
+            "The setting was chosen once; if several were tried, all are reported.",
+            "The conclusion is no wider than the setting.",
+        ],
+    )
 ]

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 
 def _t(*rows: list) -> torch.Tensor:
@@ -22,6 +22,9 @@ def _components(A: torch.Tensor, B: torch.Tensor) -> list[torch.Tensor]:
 
 dense = Exercise(
     id="07.1",
+    errors={
+        "RuntimeError": "A reads the inputs, (r, in), B writes the outputs, (out, r): only one order of the two fits."
+    },
     title="dW, once",
     goal=(
         "Two thin factors and a number `alpha` come out of a LoRA file. Form the update of the weight. The rank r is "
@@ -40,7 +43,7 @@ dense = Exercise(
 
 @dense.solution
 def lora_update(A, B, alpha, rslora=False):
-    """dW = s B A with s = alpha / r, or alpha / sqrt(r) in rsLoRA.  A: (r, in), B: (out, r) -> (out, in)"""
+    """dW, the update of the weight, scale included.  A: (r, in), B: (out, r), alpha: as in the file -> (out, in)"""
     r = A.shape[0]
     s = alpha / r**0.5 if rslora else alpha / r
     return s * B @ A
@@ -76,6 +79,12 @@ def _(lora_update):
     return lora_update(A_4, B_4, 4.0), B_4 @ A_4
 
 
+@dense.law("alpha is not the rank: r = 4 and alpha = 8, both ways; r = 2 and alpha = 6")
+def _(lora_update):
+    got = [lora_update(A_4, B_4, 8.0), lora_update(A_4, B_4, 8.0, rslora=True), lora_update(A_2, B_2, 6.0, rslora=True)]
+    return got, [2 * B_4 @ A_4, 4 * B_4 @ A_4, 6 / 2**0.5 * B_2 @ A_2]
+
+
 @dense.law("another pair with the same product, (M A, B M^-1), is the same update")
 def _(lora_update):
     M = _t([2.0, 1.0], [1.0, 1.0])
@@ -102,6 +111,12 @@ def never_rslora(A, B, alpha, rslora=False):
     return alpha / A.shape[0] * B @ A
 
 
+@dense.mistake("You take the root of alpha as well. In rsLoRA only the rank is under it: alpha / sqrt(r).")
+def root_of_both(A, B, alpha, rslora=False):
+    s = alpha / A.shape[0]
+    return (s**0.5 if rslora else s) * B @ A
+
+
 @dense.mistake("You always divide by sqrt(r). That is rsLoRA; the ordinary scale is alpha / r.")
 def always_rslora(A, B, alpha, rslora=False):
     return alpha / A.shape[0] ** 0.5 * B @ A
@@ -122,6 +137,7 @@ def first_component_only(A, B, alpha, rslora=False):
 gamma_exercise = Exercise(
     id="07.2",
     title="gamma without forming dW",
+    kind="design",
     goal=(
         "Autograd gives you `dR_dB` = $\\partial R / \\partial B$, a matrix as thin as B. You want all the "
         "$\\gamma_k = b_k^T G\\, a_k$, where $G = \\partial R / \\partial \\Delta W$ is as large as the weight. "
@@ -225,9 +241,13 @@ def one_number(B, dR_dB, s=1.0):
 mask = Exercise(
     id="07.3",
     title="Prune ranks, keep the format",
+    kind="decide",
     goal=(
-        "Keep the `keep` ranks with the highest S and set the others to zero, in **both** factors. Whoever loads the "
-        "adapter expects the shapes that its configuration names, so they must not change."
+        "Keep the `keep` ranks with the highest S, exactly as many also at a tie, and set the others to zero, in "
+        "**both** "
+        "factors. Whoever loads the adapter expects the shapes and dtypes that its configuration names, so they must "
+        "not "
+        "change."
     ),
     minutes=10,
     difficulty=2,
@@ -242,8 +262,8 @@ mask = Exercise(
 
 @mask.solution
 def prune_ranks(A, B, S, keep):
-    """(diag(m) A, B diag(m)), m = 1 on the `keep` largest S.  A: (r, in), B: (out, r), S: (r,) -> same shapes"""
-    m = torch.zeros_like(S)
+    """(A, B) with the other ranks set to zero.  A: (r, in), B: (out, r), S: (r,), keep: 0..r -> same shapes"""
+    m = torch.zeros_like(S).to(A.dtype)
     m[S.topk(keep).indices] = 1
     return m[:, None] * A, B * m
 
@@ -282,6 +302,12 @@ def _(prune_ranks):
     return int(A.any(dim=1).sum()), 2
 
 
+@mask.law("an adapter in float32 stays in float32, whatever S is in")
+def _(prune_ranks):
+    A, B = prune_ranks(A_3.float(), B_3.float(), S_3, 2)
+    return [str(A.dtype), str(B.dtype)], ["torch.float32", "torch.float32"]
+
+
 @mask.law("survivors are neither scaled nor moved")
 def _(prune_ranks):
     A, B = prune_ranks(A_3, B_3, S_3, 1)
@@ -306,6 +332,15 @@ def cut_out(A, B, S, keep):
 )
 def only_A(A, B, S, keep):
     return prune_ranks(A, B, S, keep)[0], B.clone()
+
+
+@mask.mistake(
+    "The mask is float64 as S is, and makes the adapter float64 too. Bring it to the dtype of A: `m.to(A.dtype)`."
+)
+def dtype_of_S(A, B, S, keep):
+    m = torch.zeros_like(S)
+    m[S.topk(keep).indices] = 1
+    return m[:, None] * A, B * m
 
 
 @mask.mistake("You clear B only. Row k of A belongs to the same rank: clear it as well.")
@@ -349,12 +384,19 @@ def moved_to_the_front(A, B, S, keep):
 
 gauge = Exercise(
     id="07.4",
+    errors={
+        "RuntimeError": "`torch.linalg.qr` of a tall matrix (n, r) gives (n, r) and (r, r). B is tall, A is not: A.T "
+        "is.",
+        "LinAlgError": "The SVD failed: is there a NaN or an infinity in what you gave it?",
+    },
     title="A gauge to agree on",
+    kind="design",
     goal=(
         "Among all pairs with the same product, one is special: its components are the singular ones. The rows of A "
         "are orthogonal to each other, so are the columns of B, row k and column k are equally long, "
-        "$\\sqrt{\\sigma_k}$ each, and the largest comes first. Find it without forming B A; shapes (r, in), (out, r) "
-        "as before."
+        "$\\sqrt{\\sigma_k}$ each, and the largest comes first. Find it **without forming B A**, which may be a "
+        "thousand times as large as the factors: the checks look at the shapes of all that you compute. A QR "
+        "decomposition writes a tall matrix as orthonormal columns times a small triangle. Shapes as before."
     ),
     minutes=15,
     difficulty=4,
@@ -389,6 +431,29 @@ def _(singular_gauge):
     return [A.abs(), B.abs()], [_t([4.0, 0.0, 0.0], [0.0, 2.0, 0.0]), _t([0.0, 2.0], [4.0, 0.0])]
 
 
+class _Watch(torch.overrides.TorchFunctionMode):
+    """Notes the shape of every tensor that torch computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for t in result if isinstance(result, tuple) else (result,):
+            if isinstance(t, torch.Tensor):
+                self.shapes.add(tuple(t.shape))
+        return result
+
+
+@gauge.law("no matrix as large as the weight is formed, (7, 5) or (5, 7) for factors (2, 5) and (7, 2)")
+def _(singular_gauge):
+    A, B = _random(2, 5), _random(7, 2)
+    with _Watch() as watch:
+        singular_gauge(A, B)
+    return sorted(watch.shapes & {(7, 5), (5, 7)}), []
+
+
 @gauge.law("the product is the same")
 def _(singular_gauge):
     A, B = singular_gauge(A_G, B_G)
@@ -411,6 +476,17 @@ def _(singular_gauge):
 def _(singular_gauge):
     M = _t([1.0, 3.0], [-2.0, 0.5])
     return _components(*singular_gauge(M @ A_G, B_G @ M.inverse())), _components(*singular_gauge(A_G, B_G))
+
+
+@gauge.mistake(
+    "The right factors, but by way of B A: for a layer of 4096 x 4096 that is 16 million numbers and a slow SVD. QR "
+    "of B "
+    "and of A.T, then the SVD of the small (r, r) matrix in the middle."
+)
+def by_way_of_the_product(A, B):
+    U, S, Vt = torch.linalg.svd(B @ A, full_matrices=False)
+    r = A.shape[0]
+    return S[:r].sqrt()[:, None] * Vt[:r], U[:, :r] * S[:r].sqrt()
 
 
 @gauge.mistake("All of S sits in B, none in A. That is a gauge too (PEFT's `svd` writes it), but split it evenly.")
@@ -471,6 +547,10 @@ def each_by_itself(A, B):
 
 basis = Exercise(
     id="07.5",
+    errors={
+        "RuntimeError": "The updates lie side by side, (out, N in): U has `out` rows, and the blocks are cut from Vt.",
+        "LinAlgError": "The SVD failed: is there a NaN or an infinity in what you gave it?",
+    },
     title="KnOTS: one basis for all experts",
     goal=(
         "Write the N updates of a layer in **one** orthonormal basis of the outputs: put them side by side, "
@@ -524,6 +604,12 @@ def _(common_basis):
 def _(common_basis):
     U, blocks = common_basis([TAU_1, TAU_2])
     return [list(U.shape), *[list(b.shape) for b in blocks]], [[4, 2], [2, 3], [2, 3]]
+
+
+@basis.law("no update at all: no direction, also at cutoff 0")
+def _(common_basis):
+    U, blocks = common_basis([torch.zeros(2, 3), torch.zeros(2, 3)], cutoff=0.0)
+    return [list(U.shape), *[list(b.shape) for b in blocks]], [[2, 0], [0, 3], [0, 3]]
 
 
 @basis.law("the columns of U are orthonormal")
@@ -602,34 +688,34 @@ QUIZZES = [
         "`linear` and weights 1. What is the merged update, if s = 1?",
         right="b",
         a=(
-            "2 B A, twice the expert.",
+            "2 B A",
             "That is what a sum of the *updates* gives, and what `cat` and `svd` return.",
         ),
         b=(
-            "Zero.",
+            "Zero",
             "Yes: A - A = 0 and B - B = 0. The cross terms -B A - B A cancel the two updates exactly.",
         ),
         c=(
-            "4 B A.",
+            "4 B A",
             "That comes out if both files hold (A, B): (2 B)(2 A). The true sum is 2 B A in either case.",
         ),
     ),
     Quiz(
         "07.q2",
         "Eight adapters of rank 16 for a weight of 160 x 160 are merged with `cat`. What does the result cost, beside "
-        "the dense update?",
+        "the dense update of 25600 numbers?",
         right="a",
         a=(
-            "More: rank 128 needs 128 * (160 + 160) = 40960 numbers, the dense matrix 25600.",
-            "Yes. `cat` is exact and keeps the format, but ranks add up. It pays for few experts or wide layers.",
+            "More: 40960 numbers.",
+            "Yes, 128 * (160 + 160). `cat` is exact and keeps the format, but ranks add up: 8 * 16 = 128.",
         ),
         b=(
-            "A tenth: LoRA is always small.",
-            "One adapter is: 16 * 320 = 5120 numbers. Eight of them side by side are eight times that.",
+            "A fifth: 5120 numbers.",
+            "That is one adapter: 16 * 320 = 5120 numbers. Eight of them side by side are eight times that.",
         ),
         c=(
-            "The same as one adapter: the format is kept.",
-            "The format is, the rank is not: 8 * 16 = 128.",
+            "As much: 25600 numbers.",
+            "Only if it were multiplied out. The file holds the factors, of rank 8 * 16 = 128.",
         ),
     ),
     Quiz(
@@ -638,16 +724,33 @@ QUIZZES = [
         "components as before?",
         right="c",
         a=(
-            "For every invertible M: the update is the same.",
+            "For every M that has an inverse, since the update is the same.",
             "The update is, the components b_k a_k^T are not. The score judges components.",
         ),
         b=(
-            "For every orthogonal M: lengths and angles are kept.",
+            "For every rotation M, since all lengths and angles are kept.",
             "A rotation mixes ranks. Each new component is a blend of old ones, and nothing can prune an old one.",
         ),
         c=(
-            "For M that only reorders and rescales the ranks.",
-            "Yes: what b_k gains a_k loses, and the component stays what it was, perhaps at another place.",
+            "For every M that has one entry in each row and each column.",
+            "Yes: it reorders and rescales. What b_k gains a_k loses, and the component stays what it was.",
         ),
     ),
+]
+
+OPEN = [
+    OpenTask(
+        "07.open",
+        "a budget of numbers",
+        "Eight adapters of rank 16 must become one file of at most the size of *two* of them. Propose two ways "
+        "(ranks pruned "
+        "before the merge, an SVD after it, one basis for all, ...), say which you expect to win and why, and "
+        "measure both.",
+        [
+            "The budget is counted in numbers stored, for both ways alike, and printed.",
+            "The prediction has a reason that could be wrong: where do the updates overlap?",
+            "lam is chosen on validation for each way; the dense sum is shown as the bound.",
+            "It says what the result depends on: gauge, rank of the experts, number of experts.",
+        ],
+    )
 ]

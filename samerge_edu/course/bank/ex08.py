@@ -1,8 +1,8 @@
-"""Exercises of notebook 08: Eq. 5 of LwPTV, the shared mask, the shuffle test and what it may say."""
+"""Exercises of notebook 08: Eq. 5 of LwPTV, the shared mask, the shuffle test and what chance gives."""
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 
 def _tau(**layers: list) -> dict[str, torch.Tensor]:
@@ -87,6 +87,51 @@ def _(layer_saliency):
     return [sorted(S), S["end"]], [["end", "front", "middle"], torch.tensor(by_hand)]
 
 
+@saliency.law("a layer that is a matrix: one number for each task, over all six entries, both ways")
+def _(layer_saliency):
+    bar = (A["middle"] + B["middle"] + C["middle"]) / 3
+    total = torch.tensor([sum(abs(x) for row in (t["middle"] - bar).tolist() for x in row) for t in (A, B, C)])
+    got = [layer_saliency([A, B, C], norm)["middle"] for norm in ("sum", "mean")]
+    return got, [total, total / 6]
+
+
+@saliency.mistake(
+    "You compare each task with the mean of the *others*. In Eq. 5 the mean is over all tasks, its own included."
+)
+def mean_of_the_others(taus, norm="mean"):
+    S = {}
+    for key in taus[0]:
+        tau = torch.stack([t[key] for t in taus])
+        others = (tau.sum(dim=0) - tau) / max(1, len(taus) - 1)
+        distance = (tau - others).abs().flatten(1)
+        S[key] = distance.mean(dim=1) if norm == "mean" else distance.sum(dim=1)
+    return S
+
+
+@saliency.mistake("That is the Euclidean distance, L2. Eq. 5 has L1: the sum of absolute values.")
+def euclidean(taus, norm="mean"):
+    S = {}
+    for key in taus[0]:
+        tau = torch.stack([t[key] for t in taus])
+        distance = (tau - tau.mean(dim=0)).flatten(1)
+        S[key] = distance.norm(dim=1) / (distance.shape[1] if norm == "mean" else 1)
+    return S
+
+
+@saliency.mistake(
+    "You average the rows first and sum only over the rest of a matrix. All its entries count alike: flatten it."
+)
+def matrix_half_averaged(taus, norm="mean"):
+    S = {}
+    for key in taus[0]:
+        tau = torch.stack([t[key] for t in taus])
+        distance = (tau - tau.mean(dim=0)).abs()
+        distance = distance.mean(dim=-1) if distance.dim() > 2 else distance
+        distance = distance.flatten(1)
+        S[key] = distance.mean(dim=1) if norm == "mean" else distance.sum(dim=1)
+    return S
+
+
 @saliency.mistake(
     "This is the size of the task vector. Subtract the mean task vector first: a large update that all tasks share "
     "counts as redundant here."
@@ -150,8 +195,9 @@ S_TOY = torch.tensor([[5.0, 1.0, 2.0, 0.5, 0.1], [0.2, 4.0, 3.0, 0.4, 0.1], [6.0
 mask = Exercise(
     id="08.2",
     title="The shared mask",
-    goal="Each task gives up the share eta of the layers in which it deviates least. A layer stays for *all* tasks "
-    "if any of them keeps it.",
+    kind="decide",
+    goal="Each task gives up `round(eta * L)` of the L layers, those in which it deviates least; exactly as many also "
+    "where scores are equal. A layer stays for *all* tasks if any of them keeps it.",
     minutes=10,
     difficulty=2,
     importance=5,
@@ -190,6 +236,16 @@ def _(shared_mask):
 @mask.law("one row, eta = 0.6: the 2 largest of 5 stay")
 def _(shared_mask):
     return shared_mask(S_TOY[:1], eta=0.6), _bools("10100")
+
+
+@mask.law("eight layers, eta = 0.7: 5.6 is rounded to 6, so 2 stay")
+def _(shared_mask):
+    return shared_mask(torch.arange(8.0)[None]), _bools("00000011")
+
+
+@mask.law("equal scores: of five layers exactly two stay")
+def _(shared_mask):
+    return int(shared_mask(torch.ones(1, 5), eta=0.6).sum()), 2
 
 
 @mask.law("two tasks, eta = 0.8: each keeps one layer, and both stay")
@@ -232,6 +288,30 @@ def eta_kept(S, eta=0.7):
     return shared_mask(S, 1 - eta)
 
 
+@mask.mistake(
+    "Your threshold keeps or drops equal scores together. Exactly L - round(eta * L) layers of a task stay: `topk`."
+)
+def above_the_kth(S, eta=0.7):
+    drop = round(eta * S.shape[1])
+    if drop == S.shape[1]:
+        return torch.zeros(S.shape[1], dtype=torch.bool)
+    return (S >= S.sort(dim=1).values[:, drop : drop + 1]).any(dim=0)
+
+
+@mask.mistake(
+    "A quantile lies between two scores, and `>` loses those that equal it. Count: L - round(eta * L) layers stay."
+)
+def above_the_quantile(S, eta=0.7):
+    return (S > S.quantile(eta, dim=1, keepdim=True)).any(dim=0)
+
+
+@mask.mistake("You cut off the decimals of eta * L. Round to the nearest whole number.")
+def cut_off(S, eta=0.7):
+    L = S.shape[1]
+    kept = S.topk(L - int(eta * L), dim=1).indices
+    return torch.zeros_like(S, dtype=torch.bool).scatter(1, kept, True).any(dim=0)
+
+
 @mask.mistake("You average the scores over the tasks and rank once. Rank for each task, then join the masks.")
 def mean_score(S, eta=0.7):
     return shared_mask(S.mean(dim=0, keepdim=True), eta)
@@ -254,6 +334,7 @@ def pruned_marked(S, eta=0.7):
 shuffle = Exercise(
     id="08.3",
     title="The shuffle test: same mask size, no information",
+    kind="design",
     goal="Hand the scores of each layer to another layer at random, **the same way for all tasks**, so that the "
     "shared mask keeps as many layers as before.",
     minutes=10,
@@ -337,73 +418,117 @@ def turned_round(S, generator):
 
 # ---------------------------------------------------------------------------- 08.4
 
-verdict = Exercise(
+chance = Exercise(
     id="08.4",
-    title="How often does chance do as well",
-    goal="Of all draws, the real one included, which share does at least as well as the real one?",
-    minutes=5,
-    difficulty=2,
+    title="Predict what a shuffle does",
+    kind="predict",
+    goal="The shared mask gives `pruned` of L layers back to the base; a shuffle gives back as many, every set of them "
+    "equally likely. How likely is it that **all** of `named` layers that you have in mind are given back? Predict, "
+    "before "
+    "the next cell counts.",
+    errors={"ZeroDivisionError": "More layers are named than there are: stop as soon as nothing is left to give back."},
+    minutes=10,
+    difficulty=3,
     importance=4,
     hints=[
-        "Five shuffles, none as good as the real mask. May you claim a chance of 0?",
-        "The real order is one of the orders that chance could draw: count it in the numerator and the denominator.",
-        "`(1 + sum(x >= real for x in by_chance)) / (1 + len(by_chance))`",
+        "Three layers of five are given back. How likely is it for the first one? And, if it is among them, for the "
+        "second?",
+        "One layer: pruned / L. Given that, pruned - 1 of the L - 1 others are given back. And so on.",
+        "Multiply `(pruned - i) / (L - i)` for i = 0, 1, ... named - 1; it is 0 if more are named than given back.",
     ],
 )
 
 
-@verdict.solution
-def p_value(real, by_chance):
-    """(1 + how many by chance reach the real result) / (1 + how many draws).  float, list of floats -> float"""
-    return (1 + sum(x >= real for x in by_chance)) / (1 + len(by_chance))
+@chance.solution
+def chance_given_back(pruned, L, named=1):
+    """How likely a shuffle gives all named layers back.  pruned: 0..L, named: 0..L, three ints -> float in [0, 1]"""
+    p = 1.0
+    for i in range(named):
+        p *= max(0, pruned - i) / (L - i)
+    return p
 
 
-@verdict.law("no draw: nothing can be claimed")
-def _(p_value):
-    return p_value(90.0, []), 1.0
+@chance.law("one layer, 28 of 68 are given back")
+def _(chance_given_back):
+    return chance_given_back(28, 68), 28 / 68
 
 
-@verdict.law("four draws, all worse: one in five")
-def _(p_value):
-    return p_value(90.0, [80.0, 81.0, 85.0, 89.0]), 0.2
+@chance.law("nothing named: certain. One named, nothing given back: impossible")
+def _(chance_given_back):
+    return [chance_given_back(2, 5, 0), chance_given_back(0, 5, 1)], [1.0, 0.0]
 
 
-@verdict.law("a draw that is exactly as good counts as good")
-def _(p_value):
-    return p_value(90.0, [80.0, 90.0, 85.0]), 0.5
+@chance.law("two of two named, one given back: impossible")
+def _(chance_given_back):
+    return chance_given_back(1, 2, 2), 0.0
 
 
-@verdict.law("one draw of four is better")
-def _(p_value):
-    return p_value(90.0, [80.0, 92.0, 85.0, 70.0]), 0.4
+@chance.law("three of four given back, three named: one set in four")
+def _(chance_given_back):
+    return chance_given_back(3, 4, 3), 1 / 4
 
 
-@verdict.mistake("You leave the real draw out: with four draws you would claim a chance of 0. Add 1 above and below.")
-def without_the_real_one(real, by_chance):
-    return sum(x >= real for x in by_chance) / max(1, len(by_chance))
+@chance.law("five of seven given back, two named: all 21 sets counted")
+def _(chance_given_back):
+    from itertools import combinations
+
+    sets = list(combinations(range(7), 5))
+    return chance_given_back(5, 7, 2), sum({0, 1} <= set(s) for s in sets) / len(sets)
 
 
-@verdict.mistake("You count the draws that are *worse*. Count those that are at least as good.")
-def counts_the_worse(real, by_chance):
-    return (1 + sum(x < real for x in by_chance)) / (1 + len(by_chance))
+@chance.law("all are given back: certain, however many are named")
+def _(chance_given_back):
+    return chance_given_back(6, 6, 4), 1.0
 
 
-@verdict.mistake("A draw that is exactly as good is evidence against you as well: `>=`, not `>`.")
-def ties_dropped(real, by_chance):
-    return (1 + sum(x > real for x in by_chance)) / (1 + len(by_chance))
+@chance.law("two given back, four of five named: not all of them can be")
+def _(chance_given_back):
+    return chance_given_back(2, 5, 4), 0.0
 
 
-@verdict.mistake("This is the gain over the mean of the draws. The share of draws that reach the real result is asked.")
-def gain_over_mean(real, by_chance):
-    return real - sum(by_chance) / max(1, len(by_chance))
+@chance.mistake(
+    "You draw with replacement. A layer that is given back is not drawn again: pruned - 1 of L - 1 are left."
+)
+def with_replacement(pruned, L, named=1):
+    return (pruned / L) ** named
 
 
-@verdict.mistake("You add 1 below but not above: the real draw is one of those that reach the real result.")
-def only_below(real, by_chance):
-    return sum(x >= real for x in by_chance) / (1 + len(by_chance))
+@chance.mistake("`named` is ignored: that is the chance of a single layer.")
+def one_layer_only(pruned, L, named=1):
+    return pruned / L
 
 
-EXERCISES = [saliency, mask, shuffle, verdict]
+@chance.mistake("That is how many of the named layers are given back on average. Asked is the chance that all are.")
+def expected_number(pruned, L, named=1):
+    return named * pruned / L
+
+
+@chance.mistake("That is the chance that the named layers all *stay*. `pruned` are given back; L - pruned stay.")
+def all_stay(pruned, L, named=1):
+    return chance.reference(L - pruned, L, named)
+
+
+@chance.mistake("That is the chance that at least one is given back. All of them have to be.")
+def at_least_one(pruned, L, named=1):
+    return 1 - chance.reference(L - pruned, L, named)
+
+
+@chance.mistake("The number of layers left shrinks, too: after i draws there are L - i.")
+def layers_do_not_shrink(pruned, L, named=1):
+    p = 1.0
+    for i in range(named):
+        p *= max(0, pruned - i) / L
+    return p
+
+
+@chance.mistake("You count sets, but divide by nothing: a chance is a share of all sets.")
+def number_of_sets(pruned, L, named=1):
+    import math
+
+    return math.comb(L - named, pruned - named) if pruned >= named else 0
+
+
+EXERCISES = [saliency, mask, shuffle, chance]
 
 QUIZZES = [
     Quiz(
@@ -411,55 +536,76 @@ QUIZZES = [
         "Eight experts change a layer strongly and in exactly the same way. What does LwPTV do with the layer?",
         right="b",
         a=(
-            "Keeps it: the update is large, so it matters.",
+            "Keeps it for all: the update is large, so it matters.",
             "LwPTV does not ask for size. The distance to the mean task vector is 0 here.",
         ),
         b=(
-            "Prunes it: S = 0 for every task, so no task calls it its own.",
-            "Yes. Whether that is right is another question: what all tasks share may be just what they all need.",
+            "Prunes it for all: no task has anything there of its own.",
+            "Yes, S = 0. Whether that is right is another question: what all tasks share may be what they all need.",
         ),
         c=(
-            "Keeps it, because the eight updates do not cancel.",
+            "Keeps it for all: the eight updates do not cancel there.",
             "They do not cancel, that is true; but S measures what a task has that the others do not have.",
         ),
         d=(
-            "Keeps it for one task and prunes it for the seven others.",
+            "Keeps it for one task, and prunes it for the seven others.",
             "The mask is shared: a layer stays for all tasks or for none.",
         ),
     ),
     Quiz(
         "08.q2",
-        "Two experts have tau_1 = (4, 0) and tau_2 = (-4, 0) in a layer. Their sum there is 0. What is S, and what "
-        "does the merge by Task Arithmetic contain if the layer is kept?",
+        "Two experts have tau_1 = (4, 0) and tau_2 = (-4, 0) in a layer. What is S there, and what does the merge by "
+        "Task "
+        "Arithmetic contain if the layer is kept?",
         right="c",
-        a=("S = 0, since they cancel. The layer is pruned.", "The *sum* cancels. The distances to the mean do not."),
+        a=(
+            "S is 0, and the merge would contain nothing of either.",
+            "The *sum* cancels. The distances to the mean do not.",
+        ),
         b=(
-            "S is large, so the merge contains both updates in full.",
+            "S is large, and the merge contains both of the updates.",
             "S is large indeed. But a mask only multiplies by 0 or 1: the sum of what is kept is still 0.",
         ),
         c=(
-            "S is large, and the merge contains nothing of either: LwPTV does not resolve cancellation.",
+            "S is large, and the merge contains nothing of either.",
             "Yes. LwPTV says where tasks differ; resolving the conflict there is left to the merge, such as TIES.",
         ),
     ),
     Quiz(
         "08.q3",
-        "An expert's features of unseen images have moved away from the base's. Why can giving back whole *layers* "
-        "repair more of this than giving back the same number of single weights?",
+        "Single weights given back (`by weight` above) and whole layers given back differ in OOD and H. What would a "
+        "fair "
+        "comparison of the two have to hold equal?",
         right="a",
         a=(
-            "A layer given back computes exactly what it did in the base; a layer with half of its weights given back "
-            "is a layer that nobody ever trained.",
-            "Yes, that is the paper's argument. Whether it wins is a matter of measurement: the paper's "
-            "parameter-wise variant keeps more at home.",
+            "How far the merged model is from the base.",
+            "Yes: whoever gives back more of the length gains abroad for that alone, whatever was chosen.",
         ),
         b=(
-            "Because single weights cannot be ranked by their distance to the mean.",
-            'They can: `granularity="parameter"` does so.',
+            "How many tensors the two methods touch.",
+            "By weight touches all of them by construction, and that says nothing about how much was given back.",
         ),
         c=(
-            "Because more numbers are given back.",
-            "The question says: the same number. It is about which ones belong together.",
+            "How many tasks keep a layer or a weight.",
+            "The rule that joins the tasks is the same in both; what it yields is part of the method.",
         ),
     ),
+]
+
+OPEN = [
+    OpenTask(
+        "08.open",
+        "what would convince you?",
+        "Suppose you referee a paper with LwPTV's claim: pruning redundant *layers* helps out of domain. List the "
+        "three "
+        "experiments that would change your mind most, in either direction, run the cheapest of them here, and write "
+        "the "
+        "paragraph of your review that it supports.",
+        [
+            "Each experiment has an outcome that would speak for the claim and one that would speak against it.",
+            "A random counterpart with the same number of layers, or of weights, is among them.",
+            "The paragraph gives the number, its spread, and what it does not show.",
+            "It tells the effect of one tensor from the effect of the score.",
+        ],
+    )
 ]

@@ -2,12 +2,16 @@
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 # ---------------------------------------------------------------------------- 12.1
 
 heads = Exercise(
     id="12.1",
+    errors={
+        "RuntimeError": "A class has (templates, dim) features; its head has (dim,), and the heads are stacked to "
+        "(classes, dim)."
+    },
     title="Class heads from text",
     goal="""Build the classifier of a task from its class names and templates. `embed` is the text tower: it takes a
 list of n captions and returns (n, dim) features of any length. For each class: fill its name into every template,
@@ -124,10 +128,12 @@ def bare_class_names(embed, classes, templates):
 compare = Exercise(
     id="12.2",
     title="Beside the published table",
+    kind="decide",
     goal="""Compare your accuracies with a published table, and only where that means something. `ours` is method ->
 task -> accuracy; `published` is a list of rows, each a dictionary with "method", "family", "average" (over all of its
 tasks) and "tasks" (task -> accuracy, empty where the paper prints the average alone). Return method -> ours minus
-theirs, as the mean over *your* tasks. A row counts only if its family is yours and it prints every one of your tasks.
+theirs, as the mean over *your* tasks, not rounded. A row counts only if its family is exactly yours and it prints every
+one of your tasks. If several rows of a method count, the last one does: tables are corrected by adding a row.
 """,
     minutes=10,
     difficulty=2,
@@ -178,6 +184,26 @@ def _(against_published):
     return against_published(OURS, "TA", ROWS), {"Average": 5.5, "zero-shot": -0.5}
 
 
+@compare.law("a row with exactly our tasks counts; nothing is rounded")
+def _(against_published):
+    rows = [{"method": "TIES", "family": "FB", "average": 70.0, "tasks": {"a": 70.12, "b": 69.5}}]
+    return against_published({"TIES": {"a": 70.0, "b": 70.0}}, "FB", rows), {"TIES": 0.19}
+
+
+@compare.law("a family whose name contains ours, or is contained in it, is another one")
+def _(against_published):
+    rows = [
+        {"method": "TIES", "family": name, "average": x, "tasks": {"a": x}} for name, x in (("FB-L", 60.0), ("F", 65.0))
+    ]
+    return against_published({"TIES": {"a": 70.0}}, "FB", rows), {}
+
+
+@compare.law("two rows of one method that both count: the last one")
+def _(against_published):
+    rows = [{"method": "TIES", "family": "FB", "average": x, "tasks": {"a": x}} for x in (60.0, 68.0)]
+    return against_published({"TIES": {"a": 70.0}}, "FB", rows), {"TIES": 2.0}
+
+
 @compare.law("a family that nobody published on has nothing to compare with")
 def _(against_published):
     return against_published(OURS, "tiny", ROWS), {}
@@ -200,6 +226,28 @@ def whole_average(ours, family, published):
         for row in published
         if row["method"] in ours and row["family"] == family and set(ours[row["method"]]) <= set(row["tasks"])
     }
+
+
+@compare.mistake("You keep the first row of a method. The last one counts: it may be a correction.")
+def first_row_wins(ours, family, published):
+    return against_published(ours, family, published[::-1])
+
+
+@compare.mistake("You round the differences. Leave that to whoever prints them.")
+def rounded(ours, family, published):
+    return {m: round(d, 1) for m, d in against_published(ours, family, published).items()}
+
+
+@compare.mistake("You accept a family whose name contains ours (`in`). ViT-B is not ViT-B-16: compare with `==`.")
+def name_contains_ours(ours, family, published):
+    rows = [row | {"family": family} if family in row["family"] else row for row in published]
+    return against_published(ours, family, rows)
+
+
+@compare.mistake("You accept a family whose name is a part of ours (`in`). Compare with `==`.")
+def name_is_part_of_ours(ours, family, published):
+    rows = [row | {"family": family} if row["family"] in family else row for row in published]
+    return against_published(ours, family, rows)
 
 
 @compare.mistake("The sign is turned round: ours minus theirs, so that a positive number means we are better.")
@@ -240,17 +288,21 @@ def summed(ours, family, published):
 
 fuse = Exercise(
     id="12.3",
-    title="Three tensors become one",
+    title="Mend the loader",
+    kind="repair",
     goal="""Read attention block i of a Hugging Face vision tower under open_clip's names. Hugging Face keeps three
-matrices and three biases, `encoder.layers.{i}.self_attn.q_proj.weight` and so on for q, k, v; open_clip keeps one
-matrix `in_proj_weight` and one `in_proj_bias`: the rows of q come first, then those of k, then those of v.""",
-    minutes=8,
-    difficulty=2,
-    importance=3,
+matrices and three biases, `encoder.layers.{i}.self_attn.q_proj.weight` and so on for q, k, v, and an `out_proj` beside
+them; open_clip keeps one matrix `in_proj_weight` and one `in_proj_bias`: the rows of q come first, then those of k,
+then those of v. This loader was tested on a model of two blocks without `out_proj`, where all shapes came out right.
+Three things in it are wrong. Find and mend them.""",
+    errors={"KeyError": "The name is `encoder.layers.{i}.self_attn.{x}_proj.weight`, x one of q, k, v, and `.bias`."},
+    minutes=10,
+    difficulty=3,
+    importance=4,
     hints=[
-        "A linear layer is W x + b with W (out, in). Three layers on the same x are one with three times the outputs.",
-        "Outputs are rows: join along dim 0, for the biases too.",
-        '`torch.cat([hf[f"encoder.layers.{i}.self_attn.{x}_proj.weight"] for x in "qkv"])`',
+        "Print `names` for block 1 of a model of twelve blocks. How many are there, and in which order?",
+        "`'layers.1' in 'layers.10'` is true. And in the alphabet k comes before q.",
+        'Name what you want: `torch.cat([hf[f"encoder.layers.{i}.self_attn.{x}_proj.{kind}"] for x in "qkv"])`',
     ],
 )
 
@@ -264,27 +316,37 @@ def fused(hf, i):
     }
 
 
+@fuse.broken
+def broken_fused(hf, i):
+    """The joined projection of block i.  hf: dict of tensors -> {"in_proj_weight": (3w, w), "in_proj_bias": (3w,)}"""
+    joined = {}
+    for kind in ("weight", "bias"):
+        names = sorted(name for name in hf if f"layers.{i}" in name and name.endswith(f"_proj.{kind}"))
+        joined[f"in_proj_{kind}"] = torch.cat([hf[name] for name in names])
+    return joined
+
+
 def layer(i, x):
-    """Made-up q, k or v of block i: (2, 3), so that rows and columns cannot be confused."""
-    start = 100.0 * i + {"q": 0, "k": 20, "v": 40}[x]
+    """Made-up q, k, v or output of block i: (2, 3), so that rows and columns cannot be confused."""
+    start = 100.0 * i + {"q": 0, "k": 20, "v": 40, "out": 60}[x]
     return torch.arange(start, start + 6).reshape(2, 3)
 
 
-def hf_model(blocks=3):
+def hf_model(blocks=12, parts=("q", "k", "v", "out")):
     model = {}
     for i in range(blocks):
-        for x in "qkv":
+        for x in parts:
             model[f"encoder.layers.{i}.self_attn.{x}_proj.weight"] = layer(i, x)
             model[f"encoder.layers.{i}.self_attn.{x}_proj.bias"] = layer(i, x)[:, 0] + 0.5
     return model
 
 
-@fuse.law("one number each: q = 1, k = 2, v = 3, biases 0.1, 0.2, 0.3")
+@fuse.law("one number each: q = 1, k = -2, v = 3, biases 0.1, 0.2, 0.3")
 def _(fused):
     name = "encoder.layers.0.self_attn."
-    hf = {f"{name}{x}_proj.weight": torch.tensor([[n]]) for x, n in zip("qkv", (1.0, 2.0, 3.0), strict=True)}
+    hf = {f"{name}{x}_proj.weight": torch.tensor([[n]]) for x, n in zip("qkv", (1.0, -2.0, 3.0), strict=True)}
     hf |= {f"{name}{x}_proj.bias": torch.tensor([n]) for x, n in zip("qkv", (0.1, 0.2, 0.3), strict=True)}
-    expected = {"in_proj_weight": torch.tensor([[1.0], [2.0], [3.0]]), "in_proj_bias": torch.tensor([0.1, 0.2, 0.3])}
+    expected = {"in_proj_weight": torch.tensor([[1.0], [-2.0], [3.0]]), "in_proj_bias": torch.tensor([0.1, 0.2, 0.3])}
     return fused(hf, 0), expected
 
 
@@ -309,20 +371,78 @@ def _(fused):
     }
 
 
+@fuse.law("block 1 of a model of twelve: not block 10, not block 11")
+def _(fused):
+    hf = hf_model(parts=("q", "k", "v"))
+    return fused(hf, 1)["in_proj_weight"], torch.cat([layer(1, x) for x in "qkv"])
+
+
+@fuse.law("two blocks, with out_proj: it is no part of the joined projection")
+def _(fused):
+    return fused(hf_model(2), 1)["in_proj_bias"], torch.cat([layer(1, x)[:, 0] + 0.5 for x in "qkv"])
+
+
+def _half_mended(hf, i, order=False, block=False, out=False):
+    """The broken loader with some of its three faults mended."""
+    joined = {}
+    for kind in ("weight", "bias"):
+        names = [n for n in hf if (f"layers.{i}." if block else f"layers.{i}") in n and n.endswith(f"_proj.{kind}")]
+        names = sorted(n for n in names if not (out and "out_proj" in n))
+        if order:
+            names.sort(key=lambda n: ("q_proj" not in n, "k_proj" not in n, "v_proj" not in n))
+        joined[f"in_proj_{kind}"] = torch.cat([hf[n] for n in names])
+    return joined
+
+
+@fuse.mistake(
+    "One fault of three is mended, the order. `layers.1` still finds blocks 10 and 11, and `out_proj` comes in."
+)
+def order_mended(hf, i):
+    return _half_mended(hf, i, order=True)
+
+
+@fuse.mistake(
+    "One fault of three is mended, the block's number. The order is that of the alphabet, and `out_proj` comes in."
+)
+def block_mended(hf, i):
+    return _half_mended(hf, i, block=True)
+
+
+@fuse.mistake(
+    "One fault of three is mended, `out_proj`. The order is that of the alphabet, and `layers.1` finds block 10."
+)
+def out_proj_mended(hf, i):
+    return _half_mended(hf, i, out=True)
+
+
+@fuse.mistake(
+    "Two faults are mended. The third: `layers.1` is also a part of `layers.10`. Put the dot behind the number."
+)
+def block_left(hf, i):
+    return _half_mended(hf, i, order=True, out=True)
+
+
+@fuse.mistake(
+    "Two faults are mended. The third: `out_proj` ends like the others, but open_clip keeps it under its own name."
+)
+def out_proj_left(hf, i):
+    return _half_mended(hf, i, order=True, block=True)
+
+
+@fuse.mistake(
+    "Two faults are mended. The third: in the alphabet k comes before q. Nothing fails, for the shapes agree; only the "
+    "attention is wrong."
+)
+def alphabetical_order(hf, i):
+    return _half_mended(hf, i, block=True, out=True)
+
+
 @fuse.mistake(
     "You join along the columns, which are inputs. All three read the same x: their outputs, the rows, add up."
 )
 def along_the_columns(hf, i):
     return {
         f"in_proj_{kind}": torch.cat([hf[f"encoder.layers.{i}.self_attn.{x}_proj.{kind}"] for x in "qkv"], dim=-1)
-        for kind in ("weight", "bias")
-    }
-
-
-@fuse.mistake("The order is not q, k, v. Nothing would fail, for the shapes agree; only the attention would be wrong.")
-def another_order(hf, i):
-    return {
-        f"in_proj_{kind}": torch.cat([hf[f"encoder.layers.{i}.self_attn.{x}_proj.{kind}"] for x in "kqv"])
         for kind in ("weight", "bias")
     }
 
@@ -361,43 +481,64 @@ EXERCISES = [heads, compare, fuse]
 QUIZZES = [
     Quiz(
         "12.q1",
-        "A machine has 13 GB of memory. The base and each of 8 experts have 304 million numbers in float32 (ViT-L/14). "
+        "A machine has 12 GB of memory. The base and each of 8 experts have 304 million numbers in float32 (ViT-L/14). "
         "The largest tensor has 4.2 million. Which merge cannot be done there without running out of memory?",
         right="c",
         a=(
-            "Task Arithmetic, tensor by tensor",
+            "Task Arithmetic in float32, one tensor after the other",
             "That needs (8 + 2) tensors of 17 MB, 0.17 GB, whatever the number of layers.",
         ),
         b=(
-            "Task Arithmetic on half-precision copies of all models at once",
+            "Task Arithmetic on half-precision copies of all models",
             "2 bytes a number: 10 x 0.6 GB = 6 GB. It fits, though each sum is better taken in float32.",
         ),
         c=(
-            "TIES with one trim over the whole model, all float32 task vectors held",
-            "Yes: 8 task vectors of 1.2 GB, the base and the result are 12.2 GB before any sorting. A ranking over all "
-            "entries cannot be cut into tensors without changing what is ranked.",
+            "TIES in float32, with one trim over the whole model",
+            "Yes: 8 task vectors of 1.2 GB, the base and the result are 12.2 GB, and the ranking needs room besides. "
+            "It cannot "
+            "be cut into tensors without changing what is ranked.",
         ),
         d=(
-            "TSV-M, tensor by tensor",
+            "TSV-M in float32, with one SVD for each of the tensors",
             "Its singular values are of one matrix at a time, so it streams, too.",
         ),
     ),
     Quiz(
         "12.q2",
         "A colleague merges FusionBench's eight ViT-B/32 experts by Task Arithmetic (lam = 0.3) and gets 68.0. "
-        "A paper's table says 69.1 for Task Arithmetic. What follows?",
+        "A paper's table says 69.1 for Task Arithmetic. What do you look at first?",
         right="b",
         a=(
-            "The colleague's code has a small bug.",
-            "Nothing points to one: 68.0 is what FusionBench itself prints for these experts.",
+            "The colleague's code: a point is missing.",
+            "Nothing points to a bug: 68.0 is what FusionBench itself prints for these experts.",
         ),
         b=(
-            "Nothing, before one knows whose experts the paper merged.",
+            "The paper's experts: who trained them?",
             "Yes. 69.1 belongs to the Task Arithmetic authors' experts, 68.0 to FusionBench's: two training runs.",
         ),
         c=(
-            "The paper chose lam on the test set.",
+            "The paper's lam: was it chosen on test?",
             "That cannot be read from these two numbers: the experts differ, which is reason enough.",
         ),
     ),
+]
+
+OPEN = [
+    OpenTask(
+        "12.open",
+        "plan a run that somebody pays for",
+        "You have 40 GB of disk, 16 GB of memory, no GPU and one weekend, and are asked for a table of five methods "
+        "on real "
+        "experts. Write the plan: which model family, experts, tasks and images, how long each part takes (from the "
+        "forecasts "
+        "of this notebook), which published row you will compare with, and what you will do if your number is two "
+        "points off.",
+        [
+            "Every size and time is a forecast of this notebook, or marked as a guess.",
+            "Methods that need all models at once are told from those that stream.",
+            "The comparison names family, tasks, number of experts and scale, or says that none is possible.",
+            "The two points have a list of suspects in the order of how cheap they are to check: activation, heads, "
+            "splits, lam.",
+        ],
+    )
 ]
