@@ -13,6 +13,7 @@ import functools
 import itertools
 import linecache
 import random
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sized
@@ -97,7 +98,7 @@ def examine(exercise: Exercise, function: Callable, report: Callable[[str], None
     worst = min(broken, key=lambda t: t.size)
     verdict |= {"law": worst.law, "case": ", ".join(called(exercise.name, call) for call in worst.calls)}
     if worst.error:
-        meaning = next((says for part, says in exercise.errors.items() if part in worst.error), "")
+        meaning = next((says for part, says in exercise.errors.items() if re.search(part, worst.error, re.DOTALL)), "")
         meaning = meaning or likely_mistake(exercise, trials)[1]
         return {**verdict, "verdict": "ERROR", "error": worst.error, "where": worst.where, "hint": meaning}
     verdict |= {"expected": text_of(worst.expected), "got": text_of(worst.got)}

@@ -42,6 +42,8 @@ class Law(NamedTuple):
     test: Callable  # learner's function -> (got, expected)
 
 
+SHAPES = "RuntimeError: .*(size|shape|dimension)"  # how torch says that two tensors do not fit
+
 KINDS = {  # what an exercise asks for
     "write": "a program whose formula or recipe the text gives",
     "decide": "a program whose cases the learner has to settle",
@@ -62,7 +64,7 @@ class Exercise:
     """One exercise. `hints` go from cheap to dear; `difficulty` and `importance` from 1 to 5; `kind` is in KINDS.
 
     `seconds` limits one check, all laws together: the wall-clock time after which it is stopped.
-    `errors` explains what a raw error means in this lesson: part of its text, such as "LinAlgError" -> a sentence.
+    `errors` explains what a raw error means in this lesson: a pattern of its text, such as SHAPES -> a sentence.
     """
 
     id: str

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..exercise import Exercise, OpenTask, Quiz
+from ..exercise import SHAPES, Exercise, OpenTask, Quiz
 
 # Models with one or two small tensors, none square, no two experts alike.
 BASE = {"w": torch.tensor([1.0, 2.0, -1.0])}
@@ -451,7 +451,7 @@ adding = Exercise(
     minutes=10,
     difficulty=3,
     importance=3,
-    errors={"shapes cannot be multiplied": "`C` has a row and a column for each expert, `lengths` one entry for each."},
+    errors={SHAPES: "`C` has a row and a column for each expert, `lengths` one entry for each."},
     hints=[
         "3 and 4 at a right angle: 5. In the same direction: 7. In opposite directions: 1. Which rule gives all three?",
         "The squared length of a sum is the sum of all inner products, of each vector with itself and with each other.",

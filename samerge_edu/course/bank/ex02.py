@@ -750,6 +750,14 @@ def without_tanh(tau):
     return (len(tau) * u**2).exp() * (tau * (tau.sign() * u).sum(dim=0))
 
 
+@balancing.mistake(
+    "You take N = 8 whatever you are given: that is a variable of the notebook, not of your function. N is `len(tau)`."
+)
+def number_of_the_notebook(tau):
+    u = _u(tau)
+    return (8 * u**2).exp() * (tau * (tau.sign() * u).sum(dim=0)).tanh()
+
+
 @balancing.mistake("You add a and b. They are multiplied, so that disagreement makes the whole score negative.")
 def added(tau):
     u = _u(tau)

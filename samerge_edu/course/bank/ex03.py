@@ -4,7 +4,7 @@ from itertools import product
 
 import torch
 
-from ..exercise import Exercise, OpenTask, Quiz
+from ..exercise import SHAPES, Exercise, OpenTask, Quiz
 
 
 def _layers(*matrices: list) -> list[torch.Tensor]:
@@ -38,8 +38,7 @@ strength = Exercise(
     "vector "
     "are enough, however many paths there are.",
     errors={
-        "RuntimeError": "A matrix is (out, in): it takes a vector of `in` numbers from its right, `W @ x`, first "
-        "layer first."
+        SHAPES: "A matrix is (out, in): it takes a vector of `in` numbers from its right, `W @ x`, first layer first."
     },
     minutes=10,
     difficulty=2,
@@ -165,7 +164,7 @@ score = Exercise(
         "and what flows on behind it. No autograd needed, though it would do."
     ),
     errors={
-        "RuntimeError": "Rows of W_l are its outputs, columns its inputs: what flows on has one entry a row (`u[:, "
+        SHAPES: "Rows of W_l are its outputs, columns its inputs: what flows on has one entry a row (`u[:, "
         "None]`), "
         "what flows in one entry a column (`x`)."
     },
@@ -278,8 +277,8 @@ def last_layer_first(Ws):
 
 
 @score.mistake(
-    "You swap the two sides: what flows in belongs to the columns of W_l, its inputs, what flows on to its rows. Between "
-    "layers of unlike size this cannot even be multiplied."
+    "You swap the two sides: what flows in belongs to the columns of W_l, its inputs, what flows on to its rows. "
+    "Between layers of unlike size this cannot even be multiplied."
 )
 def sides_swapped(Ws):
     return [x[:, None] * W.abs() * u for W, x, u in _vectors(Ws)]

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..exercise import Exercise, OpenTask, Quiz
+from ..exercise import SHAPES, Exercise, OpenTask, Quiz
 
 # ---------------------------------------------------------------------------- 04.1
 
@@ -219,9 +219,7 @@ block = Exercise(
         "LayerNorm is its gain, and both residual additions stay: attention first, then the MLP, each behind its "
         "LayerNorm. Every weight in absolute value."
     ),
-    errors={
-        "RuntimeError": "`W_v` comes before `W_out`, `W_fc1` (hidden, w) before `W_fc2` (w, hidden): each is `W @ x`."
-    },
+    errors={SHAPES: "`W_v` comes before `W_out`, `W_fc1` (hidden, w) before `W_fc2` (w, hidden): each is `W @ x`."},
     minutes=15,
     difficulty=3,
     importance=4,
@@ -472,7 +470,7 @@ rewrite = Exercise(
         "divide what leaves it by `s[i]`: the function stays the same, every number changes."
     ),
     errors={
-        "RuntimeError": "Unit i is row i of `W_in` and column i of `W_out`: `s` has one factor for each row of the "
+        SHAPES: "Unit i is row i of `W_in` and column i of `W_out`: `s` has one factor for each row of the "
         "first "
         "(`s[:, None]`) and for each column of the second.",
     },
@@ -489,7 +487,7 @@ rewrite = Exercise(
 
 @rewrite.solution
 def stretch(W_in, W_out, s):
-    """Rows of W_in times s, columns of W_out divided by s.
+    """The same function with each hidden unit stretched by its s.
 
     W_in: (h, in), W_out: (out, h), s: (h,) positive -> the two new matrices
     """

@@ -119,7 +119,7 @@ literally = Exercise(
 
 @literally.solution
 def literal_scores(theta_0, taus, Gs):
-    """S_n = sign(theta_0 + tau_n) |G_n| tau*.
+    """dR_n / dtau_n * tau*, for each expert n.
 
     theta_0: tensor, taus: list of N tensors, Gs: list of N tensors >= 0, all of one shape -> list of N tensors
     """

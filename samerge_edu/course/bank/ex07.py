@@ -2,7 +2,7 @@
 
 import torch
 
-from ..exercise import Exercise, OpenTask, Quiz
+from ..exercise import SHAPES, Exercise, OpenTask, Quiz
 
 
 def _t(*rows: list) -> torch.Tensor:
@@ -22,9 +22,7 @@ def _components(A: torch.Tensor, B: torch.Tensor) -> list[torch.Tensor]:
 
 dense = Exercise(
     id="07.1",
-    errors={
-        "RuntimeError": "A reads the inputs, (r, in), B writes the outputs, (out, r): only one order of the two fits."
-    },
+    errors={SHAPES: "A reads the inputs, (r, in), B writes the outputs, (out, r): only one order of the two fits."},
     title="dW, once",
     goal=(
         "Two thin factors and a number `alpha` come out of a LoRA file. Form the update of the weight. The rank r is "
@@ -385,8 +383,7 @@ def moved_to_the_front(A, B, S, keep):
 gauge = Exercise(
     id="07.4",
     errors={
-        "RuntimeError": "`torch.linalg.qr` of a tall matrix (n, r) gives (n, r) and (r, r). B is tall, A is not: A.T "
-        "is.",
+        SHAPES: "`torch.linalg.qr` of a tall matrix (n, r) gives (n, r) and (r, r). B is tall, A is not: A.T is.",
         "LinAlgError": "The SVD failed: is there a NaN or an infinity in what you gave it?",
     },
     title="A gauge to agree on",
@@ -548,7 +545,7 @@ def each_by_itself(A, B):
 basis = Exercise(
     id="07.5",
     errors={
-        "RuntimeError": "The updates lie side by side, (out, N in): U has `out` rows, and the blocks are cut from Vt.",
+        SHAPES: "The updates lie side by side, (out, N in): U has `out` rows, and the blocks are cut from Vt.",
         "LinAlgError": "The SVD failed: is there a NaN or an infinity in what you gave it?",
     },
     title="KnOTS: one basis for all experts",

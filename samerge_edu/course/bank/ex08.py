@@ -40,7 +40,7 @@ saliency = Exercise(
 
 @saliency.solution
 def layer_saliency(taus, norm="mean"):
-    """S_n^l = || tau_n^l - tau_bar^l ||_1, divided by the number of the layer's entries if norm is "mean".
+    """S of Eq. 5, one number for each layer and task.
 
     taus: list of N dicts of tensors; norm: "mean" or "sum" -> dict: layer -> (N,)
     """

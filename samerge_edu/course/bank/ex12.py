@@ -2,14 +2,14 @@
 
 import torch
 
-from ..exercise import Exercise, OpenTask, Quiz
+from ..exercise import SHAPES, Exercise, OpenTask, Quiz
 
 # ---------------------------------------------------------------------------- 12.1
 
 heads = Exercise(
     id="12.1",
     errors={
-        "RuntimeError": "A class has (templates, dim) features; its head has (dim,), and the heads are stacked to "
+        SHAPES: "A class has (templates, dim) features; its head has (dim,), and the heads are stacked to "
         "(classes, dim)."
     },
     title="Class heads from text",
