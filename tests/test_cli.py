@@ -451,6 +451,15 @@ def test_course_without_an_option_runs_the_audit(run, monkeypatch):
 
 
 @pytest.mark.parametrize("sound", [True, False])
+def test_the_attack_decides_the_exit_code_too(run, monkeypatch, sound):
+    monkeypatch.setattr("samerge_edu.course.audit.audit", lambda: True)
+    monkeypatch.setattr("samerge_edu.course.attack.attack", lambda: print("attacked") or sound)
+    result = run("course", "--audit", "--attack")
+    assert "attacked" in result.stdout
+    assert result.exit_code == (0 if sound else 1)
+
+
+@pytest.mark.parametrize("sound", [True, False])
 def test_the_audit_decides_the_exit_code(run, monkeypatch, sound):
     monkeypatch.setattr("samerge_edu.course.audit.audit", lambda: print("the table") or sound)
     result = run("course", "--audit")

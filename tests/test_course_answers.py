@@ -138,6 +138,20 @@ def a_coin_for_a_column(tau, density, generator):
     return (torch.rand(tau.shape[-1:], generator=generator) < density) * tau / density
 
 
+@answer("02.6", "a variable of the notebook")
+def the_notebooks_number_of_experts(tau):
+    size = tau.abs()
+    u = (size - size.amin(1, True)) / (size.amax(1, True) - size.amin(1, True)).clamp(min=1e-12)
+    return (8 * u**2).exp() * (tau * (tau.sign() * u).sum(0)).tanh()
+
+
+@answer("02.6", "N is the number of experts, not of entries")
+def number_of_entries(tau):
+    size = tau.abs()
+    u = (size - size.amin(1, True)) / (size.amax(1, True) - size.amin(1, True)).clamp(min=1e-12)
+    return (tau.shape[1] * u**2).exp() * (tau * (tau.sign() * u).sum(0)).tanh()
+
+
 @answer("02.6", "range of its own row")
 def global_range(tau):
     u = (tau.abs() - tau.abs().min()) / (tau.abs().max() - tau.abs().min()).clamp(min=1e-12)
@@ -230,6 +244,11 @@ def correlation_as_tensor(a, b):
 @answer("04.5", "Unit i is row i")
 def wrong_side(W_in, W_out, s):
     return W_in * s, W_out / s
+
+
+@answer("04.5", "a tuple (")
+def list_of_matrices(W_in, W_out, s):
+    return [s[:, None] * W_in, W_out / s]
 
 
 @answer("05.1", "exchanged")
@@ -412,3 +431,13 @@ def test_what_passes_has_the_type_that_the_notebook_uses_and_is_told_which():
         == "The values are right: return an int, as the docstring says, for the notebook goes on with it."
     )
     assert examine(bank.exercise("06.5"), lambda method, random: 1)["law"] != RETURNS  # an int is a fine float
+
+
+def test_what_an_error_means_is_said_only_of_errors_with_that_cause():
+    def of_another_dtype(Ws):
+        return (Ws[0].long() @ torch.ones(Ws[0].shape[1])).sum().item()
+
+    verdict = examine(bank.exercise("03.1"), of_another_dtype)
+    assert verdict["verdict"] == "ERROR"
+    assert "A matrix is (out, in)" not in verdict["hint"]
+    assert "A matrix is (out, in)" in examine(bank.exercise("03.1"), transposed_matrices)["hint"]

@@ -112,6 +112,16 @@ def test_an_exported_page_has_pictures_with_their_words_and_breaks_long_lines(de
     assert "Lesson 01 on this computer" in page
 
 
+def test_an_open_task_becomes_a_question_a_place_to_write_and_what_a_good_answer_has():
+    task = bank.open_task("01.open")
+    question, place, good = build_notebooks.open_cells(task)
+    assert question.source.startswith(f"## An open task: {task.title}")
+    assert task.question in question.source
+    assert "write your answer" in place.source
+    assert all(f"* {point}" in good.source for point in task.good)
+    assert {c.cell_type for c in (question, place, good)} == {"markdown"}
+
+
 def test_a_lesson_needs_a_title(tmp_path):
     lesson = tmp_path / "99_untitled.py"
     lesson.write_text("# %%\n1 + 1\n", encoding="utf-8")
