@@ -122,6 +122,14 @@ def every_matrix(name: str, tensor: Tensor) -> bool:
     return tensor.ndim == 2
 
 
+def linear_weight(name: str, tensor: Tensor) -> bool:
+    """True for matrices W that a layer uses as W @ x, so that a row of W meets the inputs.
+
+    Not embeddings, which are added or looked up, nor CLIP's `proj` and `text_projection`, used as x @ W in open_clip.
+    """
+    return "embedding" not in name and not name.endswith(("proj", "text_projection"))
+
+
 def stand_ins(
     taus: Sequence[Params],
     gram: Callable[[Tensor], Tensor],
