@@ -202,6 +202,40 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
     return figure, sentence
 
 
+def worst_average(record: Mapping) -> tuple[Figure, str]:
+    """The worst ID task against the average of all, for every row of a leaderboard record at its validated scale.
+
+    Methods of one average can differ by ten points here: on the vertical distance to the diagonal, which is the price
+    that the average hides. Numbers stand for the names when there are more than ten, in the order of the record.
+    """
+    rows = [row for row in record["rows"] if row["lam_from"] == "validation"]
+    crowded = len(rows) > 10
+    figure, axis = plt.subplots(figsize=(13 if crowded else 8, 5.5), layout="constrained")
+    labels = []
+    for i, row in enumerate(rows):
+        x, y, name = row["id_avg"], row["id_worst"], row["method"]
+        marker = MARKERS[(i + i // len(MARKERS)) % len(MARKERS)]  # as in `id_ood`
+        look = {"color": COLOURS[i % len(COLOURS)], "marker": marker, "markersize": 8, "linestyle": ""}
+        axis.plot(x, y, label=f"{i + 1:2} {name}", **look)
+        labels.append((x, y, str(i + 1) if crowded else name, "normal"))
+    base = record["reference"]["zero_shot"]
+    axis.plot(base["id_avg"], base["id_worst"], marker="x", color="black", markersize=9, linestyle="")
+    labels.append((base["id_avg"], base["id_worst"], "zero-shot", "normal"))
+    axis.set(xlabel="ID average (%)", ylabel="worst ID task (%)")
+    axis.margins(0.15, 0.1)
+    if crowded:
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7.5, ncols=2)
+    mean_best, worst_best = max(rows, key=lambda r: r["id_avg"]), max(rows, key=lambda r: r["id_worst"])
+    sentence = (
+        f"Highest ID average: {mean_best['method']}, {mean_best['id_avg']:.1f} % (worst task "
+        f"{mean_best['id_worst']:.1f} %); highest worst task: {worst_best['method']}, {worst_best['id_worst']:.1f} % "
+        f"(average {worst_best['id_avg']:.1f} %)."
+    )
+    titled(figure, sentence)
+    _label(axis, labels)
+    return figure, sentence
+
+
 Label = tuple[float, float, str, str]
 """x and y of a point, its name, the weight of the name's font."""
 

@@ -28,6 +28,22 @@ def test_every_variant_gives_an_update_with_the_names_of_the_base(suite, method)
         assert set(recipe(taus)) == set(suite.theta_0), name
 
 
+def test_in_front_every_merge_is_tried_alone_and_behind_each_rate(suite):
+    from samerge_edu.studies.in_front import MERGES, RATES
+
+    assert len(studies.VARIANTS["in-front"](suite)) == len(MERGES) * (1 + len(RATES))
+
+
+def test_in_front_prunes_other_experts_anew_and_the_same_ones_once(suite):
+    from samerge_edu.studies.in_front import remembered
+
+    seen = []
+    once = remembered(lambda taus: seen.append(taus) or [*taus, "pruned"])
+    a, b = ["a"], ["b"]
+    assert [once(a), once(a), once(b), once(a)] == [["a", "pruned"], ["a", "pruned"], ["b", "pruned"], ["a", "pruned"]]
+    assert [taus is a for taus in seen] == [True, False, True]
+
+
 def rows(*values: tuple[str, str, float, float], part="subsets", lam_from="validation") -> pd.DataFrame:
     return pd.DataFrame(
         [

@@ -1,6 +1,6 @@
 """What does each part of a method contribute? Take it away, or replace it, and measure again.
 
-    samerge-edu ablate sa-merging | lwptv  [--suite pocket]
+    samerge-edu ablate sa-merging | in-front | lwptv  [--suite pocket]
     samerge-edu ablate sa-lora --suite pocket-lora
 
 One file a study says what is tried, as a table like `METHODS`: name -> recipe. What they share is in `ablation`.
@@ -15,11 +15,12 @@ import pandas as pd
 
 from ..suites import load_suite
 from . import ablation
+from .in_front import in_front_variants
 from .lwptv import figures, lwptv_variants, on_pairs, published_lam, report
 from .sa_lora import lora_variants
 from .sa_merging import sa_variants
 
-VARIANTS = {"sa-merging": sa_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
+VARIANTS = {"sa-merging": sa_variants, "in-front": in_front_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
 
 
 def study(suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFrame:
