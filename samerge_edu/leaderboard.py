@@ -252,6 +252,7 @@ def _save_png(record: Mapping, path: Path) -> None:
             figure, _ = draw(record)
             with io.BytesIO() as png:
                 figure.savefig(png, format="png")
+                png.seek(0)
                 pictures.append(plt.imread(png, format="png"))
             plt.close(figure)
     width = max(picture.shape[1] for picture in pictures)
