@@ -72,11 +72,12 @@ def readings() -> list[str]:
         fill(
             f"On these five tasks SA-Merging and WUDI are {apart[0]:.1f} points apart on average, {side}; Iso-C and "
             f"Iso-CTS, two methods of one author and of nearly one average, {apart[1]:.1f}. SA-Merging's authors call "
-            "it modular. So the published row may be SA-Merging *in front of WUDI* and not, as the text reads literally, "
-            "the plain sum of the pruned task vectors. Both readings are rows of the leaderboard, and "
+            "it modular. So the published row may be SA-Merging *in front of WUDI* and not, as the text reads "
+            "literally, the plain sum of the pruned task vectors. Both readings are rows of the leaderboard, and "
             "`samerge-edu ablate in-front` puts it in front of six merges (docs/ablations/in-front.md). What would "
             "decide: the authors' code, or the published experts on your own machine,",
             width=120,
+            break_on_hyphens=False,
         ),
         "",
         '    samerge-edu leaderboard --suite vit-b-32 --methods "WUDI,SA-Merging + WUDI,SA-Merging"',
