@@ -74,11 +74,10 @@ def own_accuracy(edited, n=50):
     return mean(accuracy(suite, se.add(theta_0, t), task, "val", n) for task, t in pairs)
 
 
+# %%
 r = min(len(svd[k][1][0]) for k in keys)  # the rank of the smallest matrix
 ranks = sorted({1, r // 32, r // 16, r // 8, r // 2, r})
 own = [own_accuracy(cut(k)) for k in ranks]
-
-# %%
 key = next(k for k in keys if k.endswith("mlp.c_fc.weight"))
 S = svd[key][1]
 noise = torch.linalg.svdvals(torch.randn(theta_0[key].shape, generator=torch.Generator().manual_seed(0)))
@@ -205,6 +204,7 @@ def enter(name, tau_m, lam=None):
     se.show(f"09.{slug}.worst", row["worst"], f"{'':{len(name)}}  worst task", slack=6)
 
 
+# %%
 def merged_directions(k, outputs, inputs):
     """Cut to k directions an expert, then outputs(U) and inputs(V) side by side; all other tensors: the mean."""
     tau_m = {name: sum(t[name] for t in taus) / N for name in theta_0}
@@ -214,7 +214,6 @@ def merged_directions(k, outputs, inputs):
     return tau_m
 
 
-# %%
 def as_they_are(X):
     return X
 
@@ -224,6 +223,7 @@ def gram_schmidt(X):
     return Q * R.diagonal().sign()
 
 
+# %%
 tau_sum = {k: sum(t[k] for t in taus) for k in theta_0}
 enter("sum", tau_sum)
 enter("cut, not whitened", merged_directions(r // N, as_they_are, as_they_are))
@@ -242,7 +242,7 @@ se.show("09.first", mean(cost[: N // 2]), "Gram-Schmidt costs the first half of 
 se.show("09.last", mean(cost[N // 2 :]), "... and the last half", unit="points", slack=3)
 
 # %% [markdown]
-# Cutting alone only throws away; whitening is what pays. And the measure fails its test: it is 0 in all three whitened
+# Cutting alone changes little; whitening is what pays. And the measure fails its test: it is 0 in all three whitened
 # rows, and they differ. A disturbance that goes beside the own answer is not counted, but the next layer reads it.
 # A number that explains a method is not yet a number that predicts accuracy. (One more thing to know before comparing
 # tables: open_clip keeps q, k and v of an attention layer in one matrix, Hugging Face in three. The same network has
@@ -395,8 +395,8 @@ enter("TACT", tact(taus), 1.0)
 
 # %% [markdown]
 # All five at $\lambda = 1$: nothing was tuned, and nothing has to be, since the update answers each expert's inputs at
-# their full strength. RegMean's row has Grams for three of the four kinds of block matrices (what enters the attention's
-# output projection is not seen by a hook from outside; notebook 10 does it properly); the rest is the mean.
+# their full strength. (RegMean's row has Grams for three of the four kinds of block matrices, since no hook sees what
+# enters the attention's output projection; the rest is the mean.)
 
 # %%
 family = ["sum", "both (TSV-M)", "Iso-CTS", *list(results)[-5:]]
@@ -407,15 +407,18 @@ gap = results["ACTMat"]["ID"] - results["both (TSV-M)"]["ID"]
 se.show("09.average_gap", gap, "ID average, ACTMat minus TSV-M", unit="points", slack=3)
 gap = results["ACTMat"]["worst"] - results["both (TSV-M)"]["worst"]
 se.show("09.worst_gap_tsv", gap, "worst task, ACTMat minus TSV-M", unit="points", slack=6)
-moved = dict(zip(tasks, results["ACTMat"]["by task"], strict=True))
-worst_of_tsv = tasks[both.index(min(both))]
-print("the worst task of TSV-M is", worst_of_tsv)
+print("the worst task of TSV-M is", tasks[both.index(min(both))])
 
 # %% [markdown]
-# Read the bars, then the triangles. On the average the strongest methods of 2025 and 2026 are a tie within our noise.
-# The worst task tells them apart: the hardest task has moved its expert far, and where length counts it is heard. **An
-# average over tasks hides who pays.** Whether length *should* count is a question about your tasks, not about algebra:
-# an expert can also be long because it was trained for too long.
+# Read the bars, then the triangles. On the average, TSV-M, Iso-CTS and the best of the family are about as far apart as
+# our noise. The worst task tells them apart: the hardest task moved its expert farthest, and where length counts it is
+# heard. **An average over tasks hides who pays.** Whether length *should* count is a question about your tasks, not
+# about algebra: an expert can also be long because it was trained for too long.
+#
+# And RegMean, which saw real inputs, is behind those that guessed them. One reason is in the formula. Task $n$'s inputs
+# also go in directions in which expert $n$ learned nothing: $\tau_n x = 0$. For RegMean that is a wish like any other,
+# "answer nothing here", and it holds the others back; $\tau_n^T \tau_n$ has no such wishes. The stand-in is less than
+# the inputs, and more: it knows where its expert moved.
 
 # %%
 # QUIZ 09.q2
@@ -424,16 +427,16 @@ print("the worst task of TSV-M is", worst_of_tsv)
 # ### What do the other tensors do?
 #
 # Biases, LayerNorms, embeddings have no $C_n$. The authors of WUDI leave them at the base, FusionBench averages them,
-# Task Arithmetic would add them. The same ACTMat on the block matrices, three times:
+# Task Arithmetic would add them. ACTMat above took the mean; here it is with the other two:
 
 # %%
 in_blocks = stand_ins(taus, lambda tau: tau.mT @ tau, block_weight)
-for rest in ("mean", "sum", "base"):
+for rest in ("sum", "base"):
     enter(f"ACTMat, the rest: {rest}", least_squares(taus, in_blocks, rest=rest), 1.0)
 
 # %% [markdown]
-# Four per cent of the parameters, and points of accuracy: a comparison of two methods that differ in this detail as well
-# compares nothing. (That is why the leaderboard has WUDI twice, once for each scope.)
+# Four per cent of the parameters: added, they ruin the model; left out, they cost points. A comparison of two methods
+# that differ in this detail as well compares nothing. (That is why the leaderboard has WUDI twice, for two scopes.)
 #
 # ### Lower loss, better model?
 #
@@ -455,6 +458,7 @@ def tried(tau_m, label):
     return wudi_loss(tau_m), id_average(suite, se.add(theta_0, tau_m), "val", 50), label
 
 
+# %%
 adam = [tried(wudi(taus, steps=s), f"{s} steps") for s in (0, 300)]
 flow = [tried(wudi_flow(taus, time=t), f"time {t:g}") for t in (0.3, 3.0, math.inf)]
 se.figure(*plots.loss_accuracy({"Adam, lr 1e-5": adam, "the flow": flow}))
@@ -558,6 +562,6 @@ for m, row in sorted(results.items(), key=lambda item: -item[1]["ID"]):
 # | WUDI's exact optimum is a worse model than an early stop | arXiv:2606.07289, CLIP's ViTs; figure above for pocket |
 # | FR's result depends on the order of the neurons | measured here |
 # | WUDI 85.2, Iso-C 84.1, TIES 72.4 on ViT-B/32 (experts of Task Arithmetic) | WUDI's repository, Iso's Table 4 |
-# | ACTMat 82.9, TSV-M 85.9 on ViT-B/32 (TALL experts, DTD's saw test images) | ACTMat's repository, Iso's Table 1 |
+# | ACTMat 82.9 on ViT-B/32 | its repository, experts of its own; comparable with nothing above |
 # | TACT beats ACTMat by 2.3 on ViT-B/32 | its log, own experts of seven tasks; a tie here within noise |
 # | The order of the spectral methods is the same on every suite | open |
