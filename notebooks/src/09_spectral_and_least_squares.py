@@ -87,6 +87,7 @@ energy = (S[:, : r // 8].square().sum(dim=1) / S.square().sum(dim=1)).mean()
 by_chance = noise[: r // 8].square().sum() / noise.square().sum()
 se.show("09.energy_eighth", 100 * energy, "squared length in an eighth of the directions", slack=2)
 se.show("09.energy_eighth_random", 100 * by_chance, "... of random numbers", slack=2)
+se.claim("09.an_eighth_carries", by=own[ranks.index(r // 8)] - own[-1], at_least=-3)
 
 # %% [markdown]
 # An eighth: that is the number each of $N = 8$ experts may have, if all of them are to fit into the $r$ directions of
@@ -240,6 +241,9 @@ one_side = max(results[name]["ID"] for name in ("outputs whitened", "inputs whit
 se.show("09.second_side", results["both (TSV-M)"]["ID"] - one_side, "the second side adds", unit="points", slack=3)
 se.show("09.first", mean(cost[: N // 2]), "Gram-Schmidt costs the first half of the experts", unit="points", slack=3)
 se.show("09.last", mean(cost[N // 2 :]), "... and the last half", unit="points", slack=3)
+whitened = {name: results[name]["ID"] for name in ("outputs whitened", "inputs whitened", "both (TSV-M)")}
+se.claim("09.whitening_helps", by=whitened["both (TSV-M)"] - results["cut, not whitened"]["ID"], at_least=4)
+se.claim("09.measure_fails", by=max(whitened.values()) - min(whitened.values()), at_least=3)
 
 # %% [markdown]
 # Cutting alone changes little; whitening is what pays. And the measure fails its test: it is 0 in all three whitened
@@ -290,6 +294,8 @@ flat_gain = results["sum, S^0.0"]["ID"] - results["sum, S^1.0"]["ID"]
 se.show("09.flat_gain", flat_gain, "flat gains over the sum's own shape", unit="points", slack=3)
 bent_gain = max(results["sum, S^0.5"]["ID"], results["sum, S^-0.5"]["ID"]) - results["sum, S^0.0"]["ID"]
 se.show("09.bent_gain", bent_gain, "the better bent shape gains over flat", unit="points", slack=3)
+se.claim("09.the_sum_is_too_steep", by=flat_gain, at_least=3)
+se.claim("09.flat_is_not_settled", by=-abs(bent_gain), at_least=-3)
 
 # %% [markdown]
 # **Verdict.** That the sum's own shape is too steep is far outside the noise. Whether exactly flat is best is not
@@ -363,6 +369,7 @@ se.figure(*plots.alike(table, tasks))
 se.show("09.own_gram", table.diagonal().mean(), "cosine of a stand-in with its own inputs", unit="", digits=2, slack=0.05)
 right = (table.argmax(dim=1) == torch.arange(N)).sum()
 se.show("09.recognised", right, f"tasks of {N} whose own stand-in is the nearest", unit="", digits=0, slack=2)
+se.claim("09.rows_know_their_inputs", by=table.diagonal().mean() - table.mean(), at_least=0.15, unit="")
 
 # %% [markdown]
 # (What all tasks have in common was taken off first: it is large, and it tells no task from another.) As far as the
@@ -408,6 +415,9 @@ se.show("09.average_gap", gap, "ID average, ACTMat minus TSV-M", unit="points", 
 gap = results["ACTMat"]["worst"] - results["both (TSV-M)"]["worst"]
 se.show("09.worst_gap_tsv", gap, "worst task, ACTMat minus TSV-M", unit="points", slack=6)
 print("the worst task of TSV-M is", tasks[both.index(min(both))])
+se.claim("09.length_is_heard", by=results["ACTMat"]["worst"] - results["WUDI, every matrix"]["worst"], at_least=2)
+se.claim("09.averages_hide", by=gap, at_least=4)
+se.claim("09.regmean_is_behind", by=results["ACTMat"]["ID"] - results["RegMean, 50 images a task"]["ID"], at_least=3)
 
 # %% [markdown]
 # Read the bars, then the triangles. On the average, TSV-M, Iso-CTS and the best of the family are about as far apart as
@@ -433,6 +443,7 @@ print("the worst task of TSV-M is", tasks[both.index(min(both))])
 in_blocks = stand_ins(taus, lambda tau: tau.mT @ tau, block_weight)
 for rest in ("sum", "base"):
     enter(f"ACTMat, the rest: {rest}", least_squares(taus, in_blocks, rest=rest), 1.0)
+se.claim("09.the_rest_matters", by=results["ACTMat"]["ID"] - results["ACTMat, the rest: sum"]["ID"], at_least=20)
 
 # %% [markdown]
 # Four per cent of the parameters: added, they ruin the model; left out, they cost points. A comparison of two methods
@@ -465,6 +476,7 @@ se.figure(*plots.loss_accuracy({"Adam, lr 1e-5": adam, "the flow": flow}))
 se.show("09.adam_300", adam[-1][1], "300 Adam steps at 1e-5, ID validation", slack=3)
 se.show("09.optimum", flow[-1][1], "the exact optimum, ID validation", slack=3)
 se.show("09.loss_left", 100 * flow[-1][0] / adam[-1][0], "loss of the optimum, as a share of Adam's", slack=3)
+se.claim("09.the_optimum_is_no_worse", by=flow[-1][1] - max(y for _, y, _ in flow), at_least=-2)
 largest = max(t[k].abs().max().item() for t in taus for k in keys)
 se.show("09.largest", largest, "largest entry; 300 steps of 1e-5 move 0.003 at most", unit="", digits=3, slack=0.005)
 
@@ -510,6 +522,7 @@ for name, merge in {"TSV-M": tsv_m, "ACTMat": actmat, "FR + sum": se.pipe(free_f
     off = (se.flatten(straight) - se.flatten(detour)).norm() / se.flatten(straight).norm()
     slug = "".join(c if c.isalnum() else "_" for c in name)
     se.show(f"09.shuffled_{slug}", 100 * off, f"{name}: change by another order of the neurons", slack=2)
+se.claim("09.fr_sees_the_order", by=100 * off, at_least=50, unit="%")
 
 # %%
 # QUIZ 09.q4
@@ -552,15 +565,18 @@ for m, row in sorted(results.items(), key=lambda item: -item[1]["ID"]):
 #
 # | claim | status |
 # |---|---|
-# | An eighth of the directions carries most of an expert | measured here, pocket suite |
-# | Whitening the directions of cut experts helps | measured here, step by step; paper, arXiv:2412.00081 |
-# | The interference measure predicts the merged accuracy | **does not hold** here: 0 in three rows that differ |
-# | The sum's spectrum is too steep | measured here with S^gamma; paper, arXiv:2502.04959, against the sum |
-# | Exactly flat is the best shape | not settled: differences below the noise here |
-# | The rows of a task vector know the layer's inputs | measured here, one layer; exact for SGD only |
-# | Length counts for the worst task (ACTMat against WUDI) | measured here, one suite; open elsewhere |
-# | WUDI's exact optimum is a worse model than an early stop | arXiv:2606.07289, CLIP's ViTs; figure above for pocket |
-# | FR's result depends on the order of the neurons | measured here |
+# | An eighth of the directions carries most of an expert | measured here: `09.an_eighth_carries` |
+# | Whitening the directions of cut experts helps | measured here: `09.whitening_helps`; paper, arXiv:2412.00081 |
+# | The interference measure predicts accuracy | **does not hold**, measured here: `09.measure_fails` |
+# | The sum's spectrum is too steep | measured here: `09.the_sum_is_too_steep`; paper, arXiv:2502.04959 |
+# | Exactly flat is the best shape | open; the differences measured here are noise: `09.flat_is_not_settled` |
+# | The rows of a task vector know the layer's inputs | measured here, one layer: `09.rows_know_their_inputs` |
+# | Length counts for the worst task (ACTMat against WUDI) | measured here, one suite: `09.length_is_heard` |
+# | Averages tie where worst tasks do not (ACTMat, TSV-M) | measured here: `09.averages_hide` |
+# | Real inputs make a better Gram than stand-ins | **not here** (50 images, 3 of 4 kinds of matrix), measured here: `09.regmean_is_behind` |
+# | The tensors without a Gram matter | measured here: `09.the_rest_matters` |
+# | WUDI's exact optimum is a worse model than an early stop | arXiv:2606.07289 for CLIP's ViTs; **not here**, measured here: `09.the_optimum_is_no_worse` |
+# | FR's result depends on the order of the neurons | measured here: `09.fr_sees_the_order` |
 # | WUDI 85.2, Iso-C 84.1, TIES 72.4 on ViT-B/32 (experts of Task Arithmetic) | WUDI's repository, Iso's Table 4 |
 # | ACTMat 82.9 on ViT-B/32 | its repository, experts of its own; comparable with nothing above |
 # | TACT beats ACTMat by 2.3 on ViT-B/32 | its log, own experts of seven tasks; a tie here within noise |
