@@ -74,7 +74,7 @@ def readings() -> list[str]:
             f"Iso-CTS, two methods of one author and of nearly one average, {apart[1]:.1f}. SA-Merging's authors call "
             "it modular. So the published row may be SA-Merging *in front of WUDI* and not, as the text reads "
             "literally, the plain sum of the pruned task vectors. Both readings are rows of the leaderboard, and "
-            "`samerge-edu ablate in-front` puts it in front of six merges. What would "
+            "`samerge-edu ablate in-front` puts it in front of six merges (ablations/in-front.md). What would "
             "decide: the authors' code, or the published experts on your own machine,",
             width=120,
             break_on_hyphens=False,

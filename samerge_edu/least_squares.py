@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from .params import Params, check_finite, check_same_structure, structure, total
@@ -45,7 +46,7 @@ def least_squares(taus: Sequence[Params], grams: Sequence[Params], *, rest: Rest
     >>> least_squares(taus, grams)["w"]  # of the first input only expert 1 knows; of the second it knows a quarter
     tensor([[2., 3.]])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     _check_grams(taus, grams)
     if rest not in ("mean", "sum", "base"):
@@ -70,7 +71,7 @@ def least_squares(taus: Sequence[Params], grams: Sequence[Params], *, rest: Rest
     return tau_m
 
 
-def divide(B: Tensor, C: Tensor) -> Tensor:
+def divide(B: Float[Tensor, "out in"], C: Float[Tensor, "in in"]) -> Float[Tensor, "out in"]:
     """B C^+: B (out, in), C (in, in) symmetric without negative eigenvalues, both float64 -> (out, in).
 
     By Cholesky where C is well conditioned, several times as fast; else by its eigenvectors, where an eigenvalue below
@@ -142,7 +143,7 @@ def stand_ins(
     (['w'], tensor([[9., 3.],
             [3., 1.]], dtype=torch.float64))
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     names = [k for k, (shape, _) in structure(taus[0]).items() if len(shape) == 2 and is_matrix(k, taus[0][k])]
     return [Computed(tau, gram, names) for tau in taus]
 

@@ -34,6 +34,25 @@ def test_in_front_every_merge_is_tried_alone_and_behind_each_rate(suite):
     assert len(studies.VARIANTS["in-front"](suite)) == len(MERGES) * (1 + len(RATES))
 
 
+def test_in_front_reports_changes_of_the_own_tasks_within_a_subset():
+    from samerge_edu.studies.in_front import MERGES, RATES, report
+
+    def row(variant, left_out, a, b, abroad):
+        per_task = {"a": a, "b": b, "abroad": abroad}
+        about = {"variant": variant, "left_out": left_out, "lam_from": "validation", "tasks": 2}
+        return about | {"id_avg": (a + b) / 2, "ood_avg": abroad, "per_task": per_task}
+
+    variants = [*MERGES, *(f"SA, p = {p} + {name}" for p in RATES for name in MERGES)]
+    rows = [row(v, out, 50 + k, 70, 10) for v in variants for k, out in enumerate(("", "c"))]
+    changed = row(f"SA, p = {RATES[0]} + TSV-M", "", 46, 70, 10)
+    rows = [changed if (r["variant"], r["left_out"]) == (changed["variant"], "") else r for r in rows]
+    lines = report(pd.DataFrame(rows)).splitlines()
+    tsv_m = [line for line in lines if line.startswith("| TSV-M")]
+    assert tsv_m[0] == "| TSV-M | 60.2 | -1.0 (1.4) | +0.0 (0.0) | +0.0 (0.0) |"
+    assert tsv_m[1] == "| TSV-M | 50.5 | -2.0 (2.8) | +0.0 (0.0) | +0.0 (0.0) |"
+    assert tsv_m[2] == "| TSV-M | 10.0 | +0.0 (0.0) | +0.0 (0.0) | +0.0 (0.0) |"
+
+
 def test_in_front_prunes_other_experts_anew_and_the_same_ones_once(suite):
     from samerge_edu.studies.in_front import remembered
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from ..least_squares import least_squares, linear_weight, stand_ins
-from ..params import Params
+from ..params import Params, check_same_structure
 
 
 def actmat(taus: Sequence[Params], *, is_matrix: Callable[[str, Tensor], bool] = linear_weight) -> dict[str, Tensor]:
@@ -32,4 +32,5 @@ def actmat(taus: Sequence[Params], *, is_matrix: Callable[[str, Tensor], bool] =
     >>> actmat([a, b])["w"], actmat([a, a])["w"]
     (tensor([[2., 4.]]), tensor([[2., 0.]]))
     """
+    taus = check_same_structure(taus)
     return least_squares(taus, stand_ins(taus, lambda tau: tau.mT @ tau, is_matrix))

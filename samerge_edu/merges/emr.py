@@ -23,7 +23,7 @@ def emr(taus: Sequence[Params]) -> dict[str, Tensor]:
     >>> emr([a, b])["w"]
     tensor([ 4., -5., -3.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     tau_m = {}
     for key, (_, dtype) in structure(taus[0]).items():
@@ -47,6 +47,7 @@ def emr_masks(taus: Sequence[Params]) -> list[tuple[dict[str, Tensor], float]]:
     >>> m["w"].tolist(), round(lam, 2)  # |4| + |1| + |-3| over |4| + |-3|
     ([True, False, True], 1.14)
     """
+    taus = check_same_structure(taus)
     tau_m = emr(taus)
     masks: list[dict[str, Tensor]] = [{} for _ in taus]
     own, shared = torch.zeros(len(taus), dtype=torch.float64), torch.zeros(len(taus), dtype=torch.float64)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..params import Params, check_finite, check_same_structure, pieces, structure
@@ -24,7 +25,7 @@ def magmax(taus: Sequence[Params]) -> dict[str, Tensor]:
     >>> magmax([a, b])["w"]
     tensor([ 4., -5.,  3.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     tau_m = {}
     for key, (shape, dtype) in structure(taus[0]).items():
@@ -33,7 +34,7 @@ def magmax(taus: Sequence[Params]) -> dict[str, Tensor]:
     return tau_m
 
 
-def _farthest(tau: Tensor) -> Tensor:
+def _farthest(tau: Float[Tensor, "N b"]) -> Float[Tensor, " b"]:
     """(N, b) -> (b,): of each column the entry farthest from 0."""
     high, low = tau.amax(dim=0), tau.amin(dim=0)
     return high.where(high >= -low, low)

@@ -44,7 +44,7 @@ def svc(
     tensor([[2., 0.],
             [0., 4.]])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     if alpha is not None and not alpha > 0:
         raise ValueError(f"alpha: got {alpha}, expected a number > 0")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..least_squares import least_squares, linear_weight, stand_ins
 from ..masks import check_density, keep_count, topk_mask
-from ..params import Params
+from ..params import Params, check_same_structure
 
 
 def tact(
@@ -43,4 +43,5 @@ def tact(
         m = topk_mask(tau.abs().flatten(), keep_count(density, tau.numel())).view_as(tau)
         return (m * tau).mT @ (m * tau)
 
+    taus = check_same_structure(taus)
     return least_squares(taus, stand_ins(taus, trimmed_gram, is_matrix))

@@ -8,6 +8,9 @@ here is measured: each merge alone, and after pruning at three rates.
 """
 
 from functools import partial
+from statistics import mean, stdev
+
+import pandas as pd
 
 from ..merges.actmat import actmat
 from ..merges.iso import iso_c
@@ -50,3 +53,21 @@ def remembered(transform):
         return last[1]
 
     return once
+
+
+def report(rows: pd.DataFrame) -> str:
+    """Markdown: each merge alone, and what SA-Merging in front of it changes, mean (spread) over the subsets."""
+    rows = rows[rows.lam_from == "validation"]
+    at_home = zip(rows.per_task, rows.tasks, strict=True)  # the subset's own tasks come first in per_task
+    rows = rows.assign(worst=[min(list(per_task.values())[:n]) for per_task, n in at_home])
+    by_variant = dict(list(rows.set_index("left_out").groupby("variant")[["id_avg", "worst", "ood_avg"]]))
+    out = []
+    for key, heading in (("id_avg", "ID average"), ("worst", "Worst ID task"), ("ood_avg", "OOD average")):
+        out += [f"\n{heading}\n", f"| merge | alone | {' | '.join(f'p = {p}' for p in RATES)} |"]
+        out += ["|---|---|" + "---|" * len(RATES)]
+        for name in MERGES:
+            alone = by_variant[name][key]
+            changes = [(by_variant[f"SA, p = {p} + {name}"][key] - alone).tolist() for p in RATES]
+            cells = [f"{mean(c):+.1f}" + (f" ({stdev(c):.1f})" if len(c) > 1 else "") for c in changes]
+            out.append(f"| {name} | {alone.mean():.1f} | {' | '.join(cells)} |")
+    return "\n".join([*out, ""]).lstrip()
