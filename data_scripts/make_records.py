@@ -20,7 +20,7 @@ INTRODUCTION = """\
 
 Top-1 averages over 8, 14 and 20 tasks, in percent, as far as public sources print them. **Compare within a family of
 checkpoints only**: the same method on other experts differs by points. Nothing in this table was measured here; the
-leaderboard in the README was. Written by `data_scripts/make_records.py` from
+leaderboard was. As of 2026-11-24. Written by `data_scripts/make_records.py` from
 `samerge_edu/suites/published/numbers.py`.
 
 Families: TA, the Task Arithmetic authors' experts · FB, FusionBench's, on the hub · TALL, TALL-masks' experts, whose

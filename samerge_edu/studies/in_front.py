@@ -63,7 +63,7 @@ def report(rows: pd.DataFrame) -> str:
     by_variant = dict(list(rows.set_index("left_out").groupby("variant")[["id_avg", "worst", "ood_avg"]]))
     out = []
     for key, heading in (("id_avg", "ID average"), ("worst", "Worst ID task"), ("ood_avg", "OOD average")):
-        out += [f"\n{heading}\n", f"| merge | alone | {' | '.join(f'p = {p}' for p in RATES)} |"]
+        out += [f"\n| {heading} of | alone | {' | '.join(f'p = {p}' for p in RATES)} |"]
         out += ["|---|---|" + "---|" * len(RATES)]
         for name in MERGES:
             alone = by_variant[name][key]
