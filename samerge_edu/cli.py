@@ -126,7 +126,8 @@ def ablate(
     method: Annotated[
         str,
         typer.Argument(
-            help="sa-merging, lwptv, or sa-lora (with --suite pocket-lora).", autocompletion=complete(names.studies)
+            help="sa-merging, in-front, lwptv, or sa-lora (with --suite pocket-lora).",
+            autocompletion=complete(names.studies),
         ),
     ],
     suite: SuiteName = "pocket",

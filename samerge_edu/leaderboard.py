@@ -6,6 +6,7 @@ write(record, ...)   ->  CSV, JSON and PNG files, all of them or none
 """
 
 import ctypes
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -238,12 +240,22 @@ def _save_json(record: Mapping, path: Path) -> None:
 
 
 def _save_png(record: Mapping, path: Path) -> None:
+    """Two pictures, one below the other: ID against OOD, and the worst ID task against the average."""
     import matplotlib.pyplot as plt
 
     from . import plots
 
+    pictures = []
     with plt.rc_context():
         plots.style()
-        figure, _ = plots.id_ood(record)
-        figure.savefig(path, format="png")
-        plt.close(figure)
+        for draw in (plots.id_ood, plots.worst_average):
+            figure, _ = draw(record)
+            with io.BytesIO() as png:
+                figure.savefig(png, format="png")
+                png.seek(0)
+                pictures.append(plt.imread(png, format="png"))
+            plt.close(figure)
+    width = max(picture.shape[1] for picture in pictures)
+    pad = [((0, 0), (0, width - picture.shape[1]), (0, 0)) for picture in pictures]
+    below = [np.pad(picture, p, constant_values=1) for picture, p in zip(pictures, pad, strict=True)]
+    plt.imsave(path, np.concatenate(below), format="png")

@@ -14,17 +14,21 @@ from typing import Literal
 import torch
 
 from .lora import Adapter, dense
+from .merges.actmat import actmat
 from .merges.average import average
 from .merges.consensus import consensus
 from .merges.iso import iso_c, iso_cts
 from .merges.knots import knots
 from .merges.localize_and_stitch import localize_and_stitch
+from .merges.magmax import magmax
 from .merges.pcb import pcb
 from .merges.peft_lora import cat, linear, svd
+from .merges.svc import svc
+from .merges.tact import tact
 from .merges.task_arithmetic import task_arithmetic
 from .merges.ties import ties
 from .merges.tsv_m import tsv_m
-from .merges.wudi import wudi, wudi_flow
+from .merges.wudi import wudi, wudi_optimum
 from .params import Params, pipe
 from .saliency import clip_flow, flow_score
 from .transforms.breadcrumbs import breadcrumbs
@@ -64,10 +68,10 @@ class Method:
         return ", ".join([self.needs, *(["task id"] if self.task_id else []), *(["router"] if self.router else [])])
 
 
-def sa(suite, modulation: str = "literal") -> Callable[[Sequence[Params]], list[Params]]:
+def sa(suite, modulation: str = "literal", **knobs) -> Callable[[Sequence[Params]], list[Params]]:
     """SA-Merging as a transform: SynFlow on theta_0 + tau_n, modulated by the sum of all task vectors, T rounds."""
     flow = partial(clip_flow, heads=suite.attention_heads)
-    return partial(sa_merging, score=flow_score(suite.theta_0, flow, modulation=modulation))
+    return partial(sa_merging, score=flow_score(suite.theta_0, flow, modulation=modulation), **knobs)
 
 
 def drops() -> torch.Generator:
@@ -92,6 +96,7 @@ METHODS: dict[str, Method] = {
         lambda suite: pipe(partial(della, generator=drops()), partial(ties, density=1.0)), 1.1, "2406.11617", 2024
     ),
     "Breadcrumbs": Method(lambda suite: pipe(breadcrumbs, task_arithmetic), 0.2, "2312.06795", 2024, per_tensor=True),
+    "MagMax": Method(lambda suite: magmax, 0.5, "2407.06322", 2024, per_tensor=True),
     "PCB-Merging": Method(lambda suite: pcb, 1.2, "2410.02396", 2024),
     "Consensus TA": Method(lambda suite: consensus, 0.3, "2405.07813", 2024, per_tensor=True),
     "LiNeS": Method(lambda suite: partial(lines, merge=task_arithmetic), 1.0, "2410.17146", 2025),
@@ -104,7 +109,19 @@ METHODS: dict[str, Method] = {
     "Iso-C": Method(lambda suite: iso_c, 1.3, "2502.04959", 2025, per_tensor=True),
     "Iso-CTS": Method(lambda suite: iso_cts, 1.5, "2502.04959", 2025, per_tensor=True),
     "WUDI": Method(lambda suite: wudi, 1.0, "2503.08099", 2025, per_tensor=True),
-    "WUDI (optimum)": Method(lambda suite: wudi_flow, 1.0, "2503.08099", 2025, per_tensor=True),
+    "SVC + Task Arithmetic": Method(
+        lambda suite: partial(svc, merge=task_arithmetic, lam=0.3), 1.0, "2602.05536", 2026, per_tensor=True
+    ),
+    "SVC + Iso-CTS": Method(
+        lambda suite: partial(svc, merge=iso_cts, lam=1.5), 1.0, "2602.05536", 2026, per_tensor=True
+    ),
+    "WUDI (optimum)": Method(lambda suite: wudi_optimum, 1.0, "2503.08099", 2025, per_tensor=True),
+    "WUDI (optimum, every matrix)": Method(
+        lambda suite: partial(wudi_optimum, scope="matrices"), 1.0, "2503.08099", 2025, per_tensor=True
+    ),
+    "ACTMat": Method(lambda suite: actmat, 1.0, "2604.01329", 2026, per_tensor=True),
+    # a variant of ACTMat from an openly logged research run, without a paper of its own: merges/tact.py
+    "TACT": Method(lambda suite: tact, 1.0, "2604.01329", 2026, per_tensor=True),
     # give layers back to the base
     "LwPTV + TA": Method(lambda suite: pipe(lwptv, task_arithmetic), 0.3, "2506.09093", 2025),
     "LwPTV + TIES": Method(lambda suite: pipe(lwptv, ties), 1.0, "2506.09093", 2025),
@@ -122,6 +139,11 @@ METHODS: dict[str, Method] = {
         lambda suite: pipe(sa(suite), partial(dare, generator=drops()), task_arithmetic), 1.0, "2606.00511", 2026
     ),
     "SA-Merging + WUDI": Method(lambda suite: pipe(sa(suite), wudi), 1.0, "2606.00511", 2026),
+    # in front of what solves for directions: perhaps the published reading (docs/records.md), an inference
+    "SA-Merging + WUDI (optimum)": Method(lambda suite: pipe(sa(suite), wudi_optimum), 1.0, "2606.00511", 2026),
+    "SA-Merging + TSV-M": Method(lambda suite: pipe(sa(suite), tsv_m), 1.0, "2606.00511", 2026),
+    "SA-Merging + ACTMat": Method(lambda suite: pipe(sa(suite), actmat), 1.0, "2606.00511", 2026),
+    "SA-Merging (p = 0.02) + ACTMat": Method(lambda suite: pipe(sa(suite, p=0.02), actmat), 1.0, "2606.00511", 2026),
     "LwPTV + SA-Merging": Method(lambda suite: pipe(lwptv, sa(suite), task_arithmetic), 1.0, "2506.09093", 2025),
 }
 

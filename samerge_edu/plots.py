@@ -202,6 +202,40 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
     return figure, sentence
 
 
+def worst_average(record: Mapping) -> tuple[Figure, str]:
+    """The worst ID task against the average of all, for every row of a leaderboard record at its validated scale.
+
+    Methods of one average can differ by ten points here: on the vertical distance to the diagonal, which is the price
+    that the average hides. Numbers stand for the names when there are more than ten, in the order of the record.
+    """
+    rows = [row for row in record["rows"] if row["lam_from"] == "validation"]
+    crowded = len(rows) > 10
+    figure, axis = plt.subplots(figsize=(13 if crowded else 8, 5.5), layout="constrained")
+    labels = []
+    for i, row in enumerate(rows):
+        x, y, name = row["id_avg"], row["id_worst"], row["method"]
+        marker = MARKERS[(i + i // len(MARKERS)) % len(MARKERS)]  # as in `id_ood`
+        look = {"color": COLOURS[i % len(COLOURS)], "marker": marker, "markersize": 8, "linestyle": ""}
+        axis.plot(x, y, label=f"{i + 1:2} {name}", **look)
+        labels.append((x, y, str(i + 1) if crowded else name, "normal"))
+    base = record["reference"]["zero_shot"]
+    axis.plot(base["id_avg"], base["id_worst"], marker="x", color="black", markersize=9, linestyle="")
+    labels.append((base["id_avg"], base["id_worst"], "zero-shot", "normal"))
+    axis.set(xlabel="ID average (%)", ylabel="worst ID task (%)")
+    axis.margins(0.15, 0.1)
+    if crowded:
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7.5, ncols=2)
+    mean_best, worst_best = max(rows, key=lambda r: r["id_avg"]), max(rows, key=lambda r: r["id_worst"])
+    sentence = (
+        f"Highest ID average: {mean_best['method']}, {mean_best['id_avg']:.1f} % (worst task "
+        f"{mean_best['id_worst']:.1f} %); highest worst task: {worst_best['method']}, {worst_best['id_worst']:.1f} % "
+        f"(average {worst_best['id_avg']:.1f} %)."
+    )
+    titled(figure, sentence)
+    _label(axis, labels)
+    return figure, sentence
+
+
 Label = tuple[float, float, str, str]
 """x and y of a point, its name, the weight of the name's font."""
 
@@ -257,3 +291,113 @@ def titled(figure: Figure, sentence: str) -> Figure:
     width = int(figure.get_figwidth() * 11)
     figure.suptitle("\n".join(textwrap.wrap(sentence, width)), fontsize=10, x=0.01, ha="left")
     return figure
+
+
+# ---------------------------------------------------------------------------- notebook 09
+
+
+def directions_kept(
+    S: torch.Tensor, noise: torch.Tensor, ranks: Sequence[int], accuracies: Sequence[float]
+) -> tuple[Figure, str]:
+    """Singular values of a matrix of each expert (N, r) and of a random one (r,); accuracy against directions kept."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2))
+    for n, line in enumerate(S):
+        left.plot(line / line.norm(), color=COLOURS[0], linewidth=1, marker="", label=None if n else "experts")
+    left.plot(noise / noise.norm(), color="black", marker="", label="random numbers")
+    left.set(xlabel="direction i", ylabel="strength, share of the length")
+    left.legend()
+    right.plot(ranks, accuracies)
+    right.set(xscale="log", xlabel="directions kept in each matrix", ylabel="accuracy on the own task (%)")
+    right.set_xticks(ranks, ranks)
+    some = next(i for i, k in enumerate(ranks) if 8 * k >= ranks[-1])
+    sentence = (
+        f"With {ranks[some]} of {ranks[-1]} directions in each matrix an expert reaches {accuracies[some]:.0f} % "
+        f"on its own task, with all of them {accuracies[-1]:.0f} %."
+    )
+    return titled(figure, sentence), sentence
+
+
+def turned(pair: torch.Tensor, versions: Mapping[str, torch.Tensor]) -> tuple[Figure, str]:
+    """Two directions, the columns of (2, 2), as they are (grey) and as each version turns them."""
+    figure, axes = plt.subplots(1, len(versions), figsize=(7, 2.7))
+    angles = []
+    for axis, (name, X) in zip(axes, versions.items(), strict=True):
+        for i, colour in enumerate(COLOURS[:2]):
+            axis.arrow(0, 0, *pair[:, i].tolist(), color="0.8", width=0.01, length_includes_head=True)
+            axis.arrow(0, 0, *X[:, i].tolist(), color=colour, width=0.02, length_includes_head=True)
+        axis.set(xlim=(-0.6, 1.3), ylim=(-0.8, 1.1), aspect="equal", title=name)
+        cosines = torch.nn.functional.cosine_similarity(X, pair, dim=0).clamp(-1, 1)
+        angles.append(f"{name} " + " and ".join(f"{a:.0f}" for a in cosines.acos().rad2deg().tolist()))
+    sentence = f"By how many degrees the two directions turn: {', '.join(angles)}."
+    return titled(figure, sentence), sentence
+
+
+def ranked(results: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> tuple[Figure, str]:
+    """ID average (bar), worst ID task (triangle) and OOD average (square) of some merges, in the order given."""
+    figure, axis = plt.subplots(figsize=(7, 0.34 * len(names) + 1.4))
+    places = range(len(names), 0, -1)
+    axis.barh(places, [results[m]["ID"] for m in names], color=COLOURS[0], height=0.6, label="ID average")
+    for key, marker, colour, label in (
+        ("worst", "<", COLOURS[2], "worst ID task"),
+        ("OOD", "s", "black", "OOD average"),
+    ):
+        values = [results[m][key] for m in names]
+        axis.plot(values, places, marker, linestyle="", color=colour, markerfacecolor="white", label=label)
+    axis.set(xlabel="accuracy on test (%), lam from validation", xlim=(0, 102))
+    axis.set_yticks(places, names, fontsize=9)
+    axis.grid(axis="y", visible=False)
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    best, fair = (max(names, key=lambda m: results[m][key]) for key in ("ID", "worst"))
+    sentence = (
+        f"Highest average: {best}, {results[best]['ID']:.1f} %, its worst task {results[best]['worst']:.1f} %; "
+        f"highest worst task: {fair}, {results[fair]['worst']:.1f} %, its average {results[fair]['ID']:.1f} %."
+    )
+    return titled(figure, sentence), sentence
+
+
+def heard(S: torch.Tensor, shares: Mapping[str, float], k: int) -> tuple[Figure, str]:
+    """The spectrum of a sum of experts, flat in Iso-C, and how much of each expert its k strongest directions hold."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2))
+    left.plot(S, marker="", label="sum of the experts")
+    left.axhline(S.mean(), color=COLOURS[1], linestyle="--", marker="", label="Iso-C")
+    left.set(xlabel="direction i of the sum", ylabel="strength")
+    left.legend()
+    right.barh(list(shares), list(shares.values()), color=COLOURS[0])
+    right.set(xlabel=f"length^2 inside the {k} strongest\ndirections of the sum (%)")
+    right.invert_yaxis()
+    least, most = min(shares, key=shares.get), max(shares, key=shares.get)
+    sentence = (
+        f"The sum's strongest direction is {S[0] / S.mean():.1f} times the mean; its first {k} of {len(S)} hold "
+        f"between {shares[least]:.0f} % ({least}) and {shares[most]:.0f} % ({most}) of an expert."
+    )
+    return titled(figure, sentence), sentence
+
+
+def alike(table: torch.Tensor, tasks: Sequence[str]) -> tuple[Figure, str]:
+    """Cosine of the real inputs' Gram of each task (rows) with each expert's stand-in (columns), (N, N)."""
+    figure, axis = plt.subplots(figsize=(6, 4.6))
+    image = axis.imshow(table.numpy(), cmap="viridis")
+    figure.colorbar(image, label="cosine of the two Grams")
+    axis.set_xticks(range(len(tasks)), tasks, rotation=40, ha="right")
+    axis.set_yticks(range(len(tasks)), tasks)
+    axis.set(xlabel="stand-in: tau^T tau of expert ...", ylabel="real inputs of task ...")
+    axis.grid(visible=False)
+    N = len(tasks)
+    own, others = table.diagonal().mean(), (table.sum() - table.diagonal().sum()) / (N * N - N)
+    sentence = f"A stand-in's cosine with the inputs of its own task is {own:.2f}, with those of another {others:.2f}."
+    return titled(figure, sentence), sentence
+
+
+def loss_accuracy(curves: Mapping[str, Sequence[tuple[float, float, str]]]) -> tuple[Figure, str]:
+    """Accuracy against a loss that falls to the right: name -> its points (loss, accuracy, label)."""
+    figure, axis = plt.subplots(figsize=(6.8, 3.8))
+    for name, points in curves.items():
+        axis.plot([x for x, _, _ in points], [y for _, y, _ in points], label=name)
+        for x, y, text in points:
+            axis.annotate(text, (x, y), (3, 4), textcoords="offset points", fontsize=8)
+    axis.set(xlabel="WUDI's loss (log scale)", ylabel="ID accuracy (%), validation", xscale="log")
+    axis.invert_xaxis()
+    axis.legend(fontsize=8)
+    ends = [f"{name} ends at loss {points[-1][0]:.3g} with {points[-1][1]:.1f} %" for name, points in curves.items()]
+    sentence = "; ".join(ends) + "."
+    return titled(figure, sentence), sentence

@@ -13,15 +13,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from samerge_edu.merges.actmat import actmat
 from samerge_edu.merges.average import average
 from samerge_edu.merges.consensus import consensus
+from samerge_edu.merges.emr import emr
 from samerge_edu.merges.iso import iso_c, iso_cts
 from samerge_edu.merges.localize_and_stitch import localize_and_stitch
+from samerge_edu.merges.magmax import magmax
 from samerge_edu.merges.pcb import pcb
+from samerge_edu.merges.svc import svc
+from samerge_edu.merges.tact import tact
 from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.merges.ties import ties
 from samerge_edu.merges.tsv_m import tsv_m
-from samerge_edu.merges.wudi import wudi, wudi_flow
+from samerge_edu.merges.wudi import wudi, wudi_flow, wudi_optimum
 from samerge_edu.params import lazy_task_vectors, pipe
 from samerge_edu.transforms.breadcrumbs import breadcrumbs
 from samerge_edu.transforms.dare import dare
@@ -48,6 +53,8 @@ MERGES: dict[str, Callable] = {
     "PCB": partial(pcb, density=0.1),
     "PCB, soft-max": partial(pcb, density=0.1, form="softmax"),
     "Consensus": consensus,
+    "MagMax": magmax,
+    "EMR": emr,
     "DARE": pipe(partial(dare, generator=GENERATOR), task_arithmetic),
     "DARE + TIES": pipe(partial(dare, generator=GENERATOR), ties),
     "DELLA": pipe(partial(della, generator=GENERATOR, density=0.5, epsilon=0.3), partial(ties, density=1.0)),
@@ -67,7 +74,13 @@ MERGES: dict[str, Callable] = {
     "WUDI": partial(wudi, scope="matrices"),
     "WUDI, blocks": wudi,
     "WUDI, flow": partial(wudi_flow, time=3.0, scope="matrices"),
-    "WUDI, optimum": partial(wudi_flow, scope="matrices"),
+    "WUDI, end of the flow": partial(wudi_flow, scope="matrices"),
+    "WUDI, optimum": partial(wudi_optimum, scope="matrices"),
+    "WUDI, optimum, blocks": wudi_optimum,
+    "ACTMat": actmat,
+    "TACT": tact,
+    "SVC + TA": partial(svc, merge=task_arithmetic, lam=0.3),
+    "SVC + TSV-M": partial(svc, merge=tsv_m, alpha=1.0),
     "FR": pipe(partial(free_fr, scope="matrices"), task_arithmetic),
     "FR, blocks": pipe(free_fr, task_arithmetic),
 }
@@ -89,6 +102,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "half_precision": {
         "FR": "the filtered task vectors are rounded to 16 bits before they are summed",
         "FR, blocks": "the filtered task vectors are rounded to 16 bits before they are summed",
+        "SVC + TA": "the merged update is rounded to 16 bits before it is calibrated",
+        "SVC + TSV-M": "the merged update is rounded to 16 bits before it is calibrated",
     },
     "lazy": {},
     "non_contiguous": {},
@@ -99,6 +114,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     | {name: "the mean of one task vector is itself: refused" for name in MERGES if name.startswith("LwPTV")},
     "tiny_tensors": {
         "WUDI, blocks": "none of the names is that of a weight in a transformer block",
+        "WUDI, optimum, blocks": "none of the names is that of a weight in a transformer block",
         "FR, blocks": "none of the names is that of a weight in a transformer block",
     },
     "refusals": {},

@@ -48,7 +48,9 @@ def complaints(source: str, recorded: dict) -> list[str]:
     return found
 
 
-NOT_YET = {path.stem for path in SOURCES}  # notebooks whose tables have no claims yet: to be empty
+NOT_YET = {path.stem for path in SOURCES} - {
+    "09_spectral_and_least_squares"
+}  # notebooks whose tables have no claims yet: to be empty
 
 
 @pytest.mark.parametrize("source", [p for p in SOURCES if p.stem not in NOT_YET], ids=lambda path: path.stem)

@@ -16,7 +16,10 @@ from samerge_edu.files import load_params
 from samerge_edu.lora import LoRA, dense
 from samerge_edu.merges import peft_lora
 from samerge_edu.merges.consensus import tall_masks
+from samerge_edu.merges.emr import emr, emr_masks
 from samerge_edu.merges.iso import iso_c, iso_cts
+from samerge_edu.merges.magmax import magmax
+from samerge_edu.merges.svc import svc
 from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.merges.ties import ties
 from samerge_edu.merges.tsv_m import tsv_m
@@ -96,6 +99,26 @@ def test_iso_cts_is_fusion_benchs(fraction):
 @pytest.mark.parametrize("steps", [10, 300])
 def test_wudi_is_fusion_benchs(steps):
     assert_same(wudi(EXACT, steps=steps, scope="matrices"), golden("fusion_bench", f"wudi_merging(iter_num={steps})"))
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0])
+def test_svc_is_fusion_benchs(alpha):
+    expected = golden("fusion_bench", f"svc({alpha}) of 0.3 * sum")
+    got = svc(EXACT, merge=task_arithmetic, lam=0.3, alpha=alpha)
+    assert_same({key: got[key] for key in expected}, expected)
+
+
+def test_magmax_is_fusion_benchs():
+    assert_same(magmax(TAUS), golden("fusion_bench", "_magmax_select"))
+
+
+def test_emr_is_fusion_benchs():
+    assert_same(emr(TAUS), golden("fusion_bench", "emr_merge: vector"))
+    for n, (m, lam) in enumerate(emr_masks(TAUS)):
+        expected = golden("fusion_bench", f"emr_merge: expert {n}")
+        assert lam == pytest.approx(expected.pop("factor").item())
+        assert all(m[key].float().equal(expected[key]) for key in expected)
+        assert m.keys() == expected.keys()
 
 
 def test_tall_masks_are_fusion_benchs():

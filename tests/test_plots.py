@@ -46,6 +46,36 @@ RECORD = {
 }
 
 
+WORST = {  # the best average and the best worst task are different methods, at different scales
+    "reference": {"zero_shot": {"id_avg": 40.0, "id_worst": 30.0}},
+    "rows": [
+        {"method": "Even", "lam_from": "paper", "id_avg": 90.0, "id_worst": 90.0},
+        {"method": "Even", "lam_from": "validation", "id_avg": 70.0, "id_worst": 65.0},
+        {"method": "Uneven", "lam_from": "paper", "id_avg": 10.0, "id_worst": 5.0},
+        {"method": "Uneven", "lam_from": "validation", "id_avg": 71.0, "id_worst": 50.0},
+    ],
+}
+
+
+def test_the_worst_task_is_drawn_against_the_average_at_the_validated_scale():
+    figure, sentence = plots.worst_average(WORST)
+    axis = figure.axes[0]
+    assert points_of(axis) == {(70.0, 65.0), (71.0, 50.0), (40.0, 30.0)}
+    assert {"Even", "Uneven", "zero-shot"} <= {text.get_text() for text in axis.texts}
+    assert sentence == (
+        "Highest ID average: Uneven, 71.0 % (worst task 50.0 %); highest worst task: Even, 65.0 % (average 70.0 %)."
+    )
+
+
+def test_many_methods_are_numbered_in_the_order_of_the_record():
+    rows = [{"method": f"m{i}", "lam_from": "validation", "id_avg": i, "id_worst": i / 2} for i in range(12)]
+    figure, _ = plots.worst_average(WORST | {"rows": rows})
+    axis = figure.axes[0]
+    legend = [text.get_text().strip() for text in axis.get_legend().get_texts()]
+    assert legend == [f"{i + 1} m{i}".strip() for i in range(12)]
+    assert {str(i + 1) for i in range(12)} <= {text.get_text() for text in axis.texts}
+
+
 def points_of(axis):
     return {tuple(np.round(xy, 6)) for line in axis.lines for xy in line.get_xydata()}
 

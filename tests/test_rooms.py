@@ -9,7 +9,8 @@ import samerge_edu
 
 PACKAGE = Path(samerge_edu.__path__[0])
 FLOORS = [
-    {"params", "files", "parallel", "masks", "matrices", "saliency", "lora", "forecast", "names"},  # arithmetic
+    # arithmetic
+    {"params", "files", "parallel", "masks", "matrices", "saliency", "lora", "forecast", "least_squares", "names"},
     {"transforms", "merges"},  # methods
     {"suites"},
     {"methods", "evaluate", "streaming", "leaderboard", "plots"},  # evaluation

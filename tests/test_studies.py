@@ -28,6 +28,41 @@ def test_every_variant_gives_an_update_with_the_names_of_the_base(suite, method)
         assert set(recipe(taus)) == set(suite.theta_0), name
 
 
+def test_in_front_every_merge_is_tried_alone_and_behind_each_rate(suite):
+    from samerge_edu.studies.in_front import MERGES, RATES
+
+    assert len(studies.VARIANTS["in-front"](suite)) == len(MERGES) * (1 + len(RATES))
+
+
+def test_in_front_reports_changes_of_the_own_tasks_within_a_subset():
+    from samerge_edu.studies.in_front import MERGES, RATES, report
+
+    def row(variant, left_out, a, b, abroad):
+        per_task = {"a": a, "b": b, "abroad": abroad}
+        about = {"variant": variant, "left_out": left_out, "lam_from": "validation", "tasks": 2}
+        return about | {"id_avg": (a + b) / 2, "ood_avg": abroad, "per_task": per_task}
+
+    variants = [*MERGES, *(f"SA, p = {p} + {name}" for p in RATES for name in MERGES)]
+    rows = [row(v, out, 50 + k, 70, 10) for v in variants for k, out in enumerate(("", "c"))]
+    changed = row(f"SA, p = {RATES[0]} + TSV-M", "", 46, 70, 10)
+    rows = [changed if (r["variant"], r["left_out"]) == (changed["variant"], "") else r for r in rows]
+    lines = report(pd.DataFrame(rows)).splitlines()
+    tsv_m = [line for line in lines if line.startswith("| TSV-M")]
+    assert tsv_m[0] == "| TSV-M | 60.2 | -1.0 (1.4) | +0.0 (0.0) | +0.0 (0.0) |"
+    assert tsv_m[1] == "| TSV-M | 50.5 | -2.0 (2.8) | +0.0 (0.0) | +0.0 (0.0) |"
+    assert tsv_m[2] == "| TSV-M | 10.0 | +0.0 (0.0) | +0.0 (0.0) | +0.0 (0.0) |"
+
+
+def test_in_front_prunes_other_experts_anew_and_the_same_ones_once(suite):
+    from samerge_edu.studies.in_front import remembered
+
+    seen = []
+    once = remembered(lambda taus: seen.append(taus) or [*taus, "pruned"])
+    a, b = ["a"], ["b"]
+    assert [once(a), once(a), once(b), once(a)] == [["a", "pruned"], ["a", "pruned"], ["b", "pruned"], ["a", "pruned"]]
+    assert [taus is a for taus in seen] == [True, False, True]
+
+
 def rows(*values: tuple[str, str, float, float], part="subsets", lam_from="validation") -> pd.DataFrame:
     return pd.DataFrame(
         [

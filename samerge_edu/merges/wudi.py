@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..least_squares import every_matrix, least_squares, stand_ins
 from ..matrices import BLOCK_WEIGHTS, block_weight
 from ..params import Params, check_finite, check_same_structure, stacked, structure
 
@@ -93,6 +94,30 @@ def wudi_flow(taus: Sequence[Params], *, time: float = math.inf, scope: Scope = 
     return _each_matrix(taus, solve, scope)
 
 
+def wudi_optimum(taus: Sequence[Params], *, scope: Scope = "blocks") -> dict[str, Tensor]:
+    """WUDI's optimum in closed form: least squares in which each expert has the same say.
+
+    For each matrix (out, in):
+        tau_m = (sum_n tau_n C_n) (sum_n C_n)^+          C_n = tau_n^T tau_n / ||tau_n||_F^2, (in, in)
+    the end of `wudi_flow`, and ACTMat (arXiv:2604.01329) but for the division by ||tau_n||_F^2.
+
+    Args: `taus`, `scope` as in `wudi`.
+    Returns tau_m in the task vectors' dtype, solved in float64; theta_0 + tau_m, lam = 1.
+    Raises ValueError as `wudi`.
+
+    >>> a, b = {"w": torch.tensor([[2.0, 0.0]])}, {"w": torch.tensor([[1.0, 1.0]])}
+    >>> torch.allclose(wudi_optimum([a, b], scope="matrices")["w"], torch.tensor([[2.0, 0.0]]))
+    True
+    """
+
+    def gram(tau: Float[Tensor, "out in"]) -> Float[Tensor, "in in"]:
+        return tau.mT @ tau * tau.square().sum().reciprocal().nan_to_num(posinf=0)
+
+    taus = _check_scope(taus, scope)
+    is_matrix = every_matrix if scope == "matrices" else block_weight
+    return least_squares(taus, stand_ins(taus, gram, is_matrix), rest="mean" if scope == "matrices" else "base")
+
+
 def _quadratic(
     tau: Float[Tensor, "N out in"],
 ) -> tuple[Float[Tensor, "out in"], Float[Tensor, "in in"], Float[Tensor, "out in"]]:
@@ -105,17 +130,10 @@ def _quadratic(
 
 
 def _each_matrix(taus: Sequence[Params], merge: Callable[[Tensor], Tensor], scope: Scope) -> dict[str, Tensor]:
-    taus = check_same_structure(taus)
+    taus = _check_scope(taus, scope)
     check_finite(taus)
-    shapes = structure(taus[0])
-    if scope not in ("blocks", "matrices"):
-        raise ValueError(f"scope: got {scope!r}, expected 'blocks' or 'matrices'")
-    # one tensor alone is one of a streamed model: it need not be a block's
-    if scope == "blocks" and len(shapes) > 1 and not any(block_weight(key, taus[0][key]) for key in shapes):
-        first = next(iter(shapes))
-        raise ValueError(f"scope 'blocks': got keys like '{first}', expected some that end in {BLOCK_WEIGHTS}")
     tau_m = {}
-    for key, (shape, dtype) in shapes.items():
+    for key, (shape, dtype) in structure(taus[0]).items():
         tau = stacked(taus, key)  # (N, *shape)
         if len(shape) == 2 and (scope == "matrices" or block_weight(key, tau[0])):
             merged = merge(tau)
@@ -123,3 +141,15 @@ def _each_matrix(taus: Sequence[Params], merge: Callable[[Tensor], Tensor], scop
             merged = tau.mean(dim=0) if scope == "matrices" else torch.zeros_like(tau[0])
         tau_m[key] = merged.to(dtype)
     return tau_m
+
+
+def _check_scope(taus: Sequence[Params], scope: Scope) -> list[Params]:
+    taus = check_same_structure(taus)
+    shapes = structure(taus[0])
+    if scope not in ("blocks", "matrices"):
+        raise ValueError(f"scope: got {scope!r}, expected 'blocks' or 'matrices'")
+    # one tensor alone is one of a streamed model: it need not be a block's
+    if scope == "blocks" and len(shapes) > 1 and not any(block_weight(key, taus[0][key]) for key in shapes):
+        first = next(iter(shapes))
+        raise ValueError(f"scope 'blocks': got keys like '{first}', expected some that end in {BLOCK_WEIGHTS}")
+    return taus

@@ -1,6 +1,6 @@
 """What does each part of a method contribute? Take it away, or replace it, and measure again.
 
-    samerge-edu ablate sa-merging | lwptv  [--suite pocket]
+    samerge-edu ablate sa-merging | in-front | lwptv  [--suite pocket]
     samerge-edu ablate sa-lora --suite pocket-lora
 
 One file a study says what is tried, as a table like `METHODS`: name -> recipe. What they share is in `ablation`.
@@ -15,11 +15,13 @@ import pandas as pd
 
 from ..suites import load_suite
 from . import ablation
+from .in_front import in_front_variants
+from .in_front import report as in_front_report
 from .lwptv import figures, lwptv_variants, on_pairs, published_lam, report
 from .sa_lora import lora_variants
 from .sa_merging import sa_variants
 
-VARIANTS = {"sa-merging": sa_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
+VARIANTS = {"sa-merging": sa_variants, "in-front": in_front_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
 
 
 def study(suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFrame:
@@ -55,8 +57,10 @@ def check_folder(folder: Path) -> None:
 
 
 def write(rows: pd.DataFrame, gains: pd.DataFrame, reference: str, folder: Path, name: str) -> None:
-    """What `ablation.write` writes, and for a whole study of LwPTV its tables and pictures."""
+    """What `ablation.write` writes, and for whole studies of LwPTV and in-front their tables and pictures."""
     whole_study = name == "lwptv" and (rows.lam_from == "fixed").any()  # and not one `run` of its variants
     ablation.write(rows, gains, reference, folder, name, figures(rows) if whole_study else {})
     if whole_study:
         (folder / f"{name}-tables.md").write_text(report(rows), encoding="utf-8")
+    if name == "in-front":
+        (folder / f"{name}-tables.md").write_text(in_front_report(rows), encoding="utf-8")

@@ -57,15 +57,20 @@ def experts(depth, N):
 
 def ours():
     """name -> merge; imported here, because the peers' environment does not have our package."""
+    from samerge_edu.merges.actmat import actmat
     from samerge_edu.merges.average import average
     from samerge_edu.merges.consensus import consensus
+    from samerge_edu.merges.emr import emr
     from samerge_edu.merges.iso import iso_c, iso_cts
     from samerge_edu.merges.localize_and_stitch import localize_and_stitch
+    from samerge_edu.merges.magmax import magmax
     from samerge_edu.merges.pcb import pcb
+    from samerge_edu.merges.svc import svc
+    from samerge_edu.merges.tact import tact
     from samerge_edu.merges.task_arithmetic import task_arithmetic
     from samerge_edu.merges.ties import ties
     from samerge_edu.merges.tsv_m import tsv_m
-    from samerge_edu.merges.wudi import wudi, wudi_flow
+    from samerge_edu.merges.wudi import wudi, wudi_flow, wudi_optimum
     from samerge_edu.params import pipe
     from samerge_edu.transforms.breadcrumbs import breadcrumbs
     from samerge_edu.transforms.dare import dare
@@ -87,12 +92,18 @@ def ours():
         "DELLA": pipe(partial(della, generator=g), partial(ties, density=1.0)),
         "Breadcrumbs": pipe(breadcrumbs, task_arithmetic),
         "consensus": consensus,
+        "MagMax": magmax,
+        "EMR": emr,
         "PCB": pcb,
         "Localize-and-Stitch": localize_and_stitch,
         "FR": pipe(free_fr, task_arithmetic),
         "TSV-M": tsv_m,
         "Iso-C": iso_c,
         "Iso-CTS": iso_cts,
+        "SVC + TA": partial(svc, merge=task_arithmetic, lam=0.3),
+        "ACTMat": actmat,
+        "TACT": tact,
+        "WUDI, optimum": wudi_optimum,
         "WUDI, flow": wudi_flow,
         "WUDI": partial(wudi, scope="matrices"),
         "LwPTV, saliency": layer_saliency,
@@ -105,7 +116,9 @@ def ours():
 
 def fusion_bench():
     from fusion_bench.method.dare.utils import module_random_drop_
+    from fusion_bench.method.emr_merging.utils import emr_merge
     from fusion_bench.method.isotropic_merging.iso_utils import iso_c, iso_cts
+    from fusion_bench.method.magmax.magmax import _magmax_select
     from fusion_bench.method.tall_mask.utils import generate_task_masks
     from fusion_bench.method.task_singular_vector.utils.TSVM_utils import compute_and_sum_svd_mem_reduction
     from fusion_bench.method.ties_merging import ties_merging_utils as ties
@@ -133,6 +146,8 @@ def fusion_bench():
         "TIES, sum": partial(ties_merging, merge_func="sum"),
         "DARE": dare,
         "consensus": consensus,
+        "MagMax": _magmax_select,
+        "EMR": lambda taus: emr_merge(taus)[0],
         "TSV-M": partial(compute_and_sum_svd_mem_reduction, accelerator="cpu"),
         "Iso-C": partial(iso_c, accelerator="cpu"),
         "Iso-CTS": partial(iso_cts, common_space_fraction=0.8, accelerator="cpu"),

@@ -47,7 +47,12 @@ def seeded_models():
 def fusion_bench_numbers(theta_0, thetas):
     import torch
     from fusion_bench.method.dare.utils import module_random_drop_
+    from fusion_bench.method.emr_merging.utils import emr_merge
     from fusion_bench.method.isotropic_merging.iso_utils import iso_c, iso_cts
+    from fusion_bench.method.magmax.magmax import _magmax_select
+    from fusion_bench.method.singular_value_calibration.utils import (
+        subspace_consistency_spectral_calibration_accelerated as svc,
+    )
     from fusion_bench.method.tall_mask.utils import generate_task_masks
     from fusion_bench.method.task_singular_vector.utils.TSVM_utils import compute_and_sum_svd_mem_reduction
     from fusion_bench.method.ties_merging.ties_merging_utils import (
@@ -76,7 +81,17 @@ def fusion_bench_numbers(theta_0, thetas):
         "state_dict_add(theta_0, state_dict_mul(sum, 0.3))": state_dict_add(theta_0, state_dict_mul(total, 0.3)),
         "iso_c": iso_c(exact(), accelerator="cpu"),
         "compute_and_sum_svd_mem_reduction": compute_and_sum_svd_mem_reduction(exact(), accelerator="cpu"),
+        "_magmax_select": _magmax_select(taus()),
     }
+    for alpha in (0.1, 1.0):
+        results[f"svc({alpha}) of 0.3 * sum"] = {
+            k: svc(torch.zeros_like(v), [tau[k] for tau in exact()], 0.3 * sum(tau[k] for tau in exact()), alpha, "cpu")
+            for k, v in exact()[0].items()
+            if v.ndim == 2
+        }
+    results["emr_merge: vector"], masks, factors = emr_merge(taus())
+    for n, factor in enumerate(factors):
+        results[f"emr_merge: expert {n}"] = {k: m[n].float() for k, m in masks.items()} | {"factor": factor}
     for merge_func in ("mean", "sum"):
         results[f"ties_merging(20, {merge_func})"] = unflat(ties_merging(flat(), 20, merge_func))
     for fraction in (0.8, 0.5):

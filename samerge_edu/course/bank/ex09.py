@@ -1,4 +1,4 @@
-"""Exercises of notebook 09: truncation, overlapping directions, whitening, an isotropic spectrum, WUDI's optimum."""
+"""Exercises of notebook 09: truncation, overlapping directions, whitening, a flat spectrum, least squares, Grams."""
 
 import torch
 
@@ -77,6 +77,14 @@ def first_k_dropped(M, k):
     return U[:, k:] * S[k:] @ Vt[k:]
 
 
+@truncating.mistake(
+    "You take rows of V. The wires' inputs are the rows of V^T, which `torch.linalg.svd` returns as Vt."
+)
+def v_for_vt(M, k):
+    U, S, Vt = torch.linalg.svd(M, full_matrices=False)
+    return U[:, :k] * S[:k] @ Vt.T[:k]
+
+
 @truncating.mistake("You keep k + 1 triplets: `[:k]` ends before k.")
 def one_too_many(M, k):
     U, S, Vt = torch.linalg.svd(M, full_matrices=False)
@@ -147,7 +155,7 @@ def _(interference):
     return interference(TILTED, torch.tensor([2.0, 1.0]), OTHERS), 1.44
 
 
-@interfering.law("outputs overlap but inputs do not: an input wakes only one expert, so nothing interferes")
+@interfering.law("outputs overlap but inputs do not: an input wakes only one expert, so nothing is counted")
 def _(interference):
     return interference(TILTED, torch.tensor([2.0, 1.0]), E[:4, :2]), 0.0
 
@@ -190,7 +198,7 @@ def without_strengths(U, S, V):
     return float(((U.T @ U - identity) @ (V.T @ V - identity)).abs().sum())
 
 
-@interfering.mistake("You look at the outputs U only. An expert disturbs only where the inputs V overlap as well.")
+@interfering.mistake("You look at the outputs U only. Nothing is counted unless the inputs V overlap as well.")
 def outputs_only(U, S, V):
     return float(((U.T @ U - torch.eye(len(S))) * S).abs().sum())
 
@@ -205,6 +213,12 @@ def signed_sum(U, S, V):
 def frobenius(U, S, V):
     identity = torch.eye(len(S))
     return float(((U.T @ U - identity) * S @ (V.T @ V - identity)).norm())
+
+
+@interfering.mistake("`ord=1` of a matrix is its largest column sum. Here all magnitudes are summed: `.abs().sum()`.")
+def largest_column(U, S, V):
+    identity = torch.eye(len(S))
+    return float(torch.linalg.matrix_norm((U.T @ U - identity) * S @ (V.T @ V - identity), ord=1))
 
 
 @interfering.mistake("You average over the K x K entries. The sum is asked for.")
@@ -232,7 +246,7 @@ whitening = Exercise(
 
 @whitening.solution
 def orthonormalise(X):
-    """The matrix with orthonormal columns nearest to X: U V^T, if X = U diag(S) V^T.  X: (m, K), K <= m -> (m, K)"""
+    """The matrix with orthonormal columns that is nearest to X, in squared distance.  X: (m, K), K <= m -> (m, K)"""
     U, _, Vt = torch.linalg.svd(X, full_matrices=False)
     return U @ Vt
 
@@ -281,6 +295,13 @@ def gram_schmidt(X):
     return Q * R.diagonal().sign()
 
 
+@whitening.mistake(
+    "`qr` is Gram-Schmidt, and may flip columns too: orthonormal, but not nearest to X. The SVD gives that."
+)
+def plain_qr(X):
+    return torch.linalg.qr(X).Q
+
+
 @whitening.mistake("You only give each column length 1. They still overlap.")
 def columns_normalised(X):
     return X / X.norm(dim=0)
@@ -326,7 +347,7 @@ flattening = Exercise(
 
 @flattening.solution
 def isotropic(tau):
-    """sigma U V^T, where U diag(S) V^T = sum_n tau_n and sigma = mean of S.  tau: (N, out, in) -> (out, in)"""
+    """The experts' sum, all of whose singular values are replaced by their mean.  tau: (N, out, in) -> (out, in)"""
     U, S, Vt = torch.linalg.svd(tau.sum(dim=0), full_matrices=False)
     return S.mean() * U @ Vt
 
@@ -361,6 +382,20 @@ def _(isotropic):
 @flattening.law("twice the experts' length, twice the result")
 def _(isotropic):
     return isotropic(2 * PAIR), 2 * isotropic(PAIR)
+
+
+@flattening.law("a direction that the sum does not have counts in the mean: strengths 3 and 0 become 1.5")
+def _(isotropic):
+    tau = torch.tensor([[[3.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
+    return torch.linalg.svdvals(isotropic(tau)), torch.tensor([1.5, 1.5])
+
+
+@flattening.mistake(
+    "You leave directions of strength 0 out of the mean. sigma is the mean of all min(out, in) of them."
+)
+def mean_of_present(tau):
+    U, S, Vt = torch.linalg.svd(tau.sum(dim=0), full_matrices=False)
+    return S[S > 1e-6].mean() * U @ Vt
 
 
 @flattening.mistake("All strengths are 1 now, whatever the experts did. Multiply by sigma, the mean singular value.")
@@ -404,151 +439,250 @@ def plain_sum(tau):
 
 solving = Exercise(
     id="09.5",
-    title="WUDI's optimum in one line",
-    goal="Minimise L(X) = sum_n |(X - tau_n) tau_n^T|^2 / |tau_n|^2 without a single step: set its gradient to zero.",
+    title="Answer all inputs at once",
+    goal="Find the one matrix that answers the inputs of all tasks as nearly like their experts as possible.",
     minutes=15,
     difficulty=4,
-    importance=4,
+    importance=5,
     hints=[
-        "With C_n = tau_n^T tau_n / |tau_n|^2 the gradient is 2 sum_n (X - tau_n) C_n. Solve for X.",
-        "X (sum_n C_n) = sum_n tau_n C_n. The matrix on the left may have no inverse: use the pseudo-inverse.",
-        "`C = tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True)`; `(tau @ C).sum(dim=0)` times the inverse.",
+        "The sum is quadratic in X. What is its derivative, and where is that 0?",
+        "X sum_n C_n = sum_n tau_n C_n. The matrix on the left may be singular: `inv` would fail, `pinv` does not.",
+        "`(tau @ C).sum(dim=0) @ torch.linalg.pinv(C.sum(dim=0), hermitian=True)`",
     ],
 )
 
 
 @solving.solution
-def wudi_optimum(tau):
-    """(sum_n tau_n C_n) (sum_n C_n)^+ with C_n = tau_n^T tau_n / ||tau_n||_F^2, (in, in).
+def solve(tau, C):
+    """The matrix X (out, in) with the smallest  sum_n tr((X - tau_n) C_n (X - tau_n)^T).
 
-    tau: (N, out, in) -> (out, in); ^+ is the pseudo-inverse
+    tau: (N, out, in), C: (N, in, in), each symmetric; of an input that no C_n knows, X has to be 0 -> (out, in)
     """
-    C = tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True)
-    return (tau @ C).sum(dim=0) @ torch.linalg.pinv(C.sum(dim=0))
+    return (tau @ C).sum(dim=0) @ torch.linalg.pinv(C.sum(dim=0), hermitian=True)
 
 
 TWO = torch.tensor(
     [[[2.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, -1.0, 0.5], [3.0, 0.0, 2.0]]], dtype=torch.float64
 )  # (2, 2, 3)
+_ROWS = torch.tensor(
+    [
+        [[1.0, 0.5, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 1.0], [2.0, 1.0, -1.0]],
+        [[0.0, 1.0, 1.0], [1.0, -1.0, 0.0], [3.0, 0.0, 0.5], [0.0, 0.0, 1.0]],
+    ],
+    dtype=torch.float64,
+)
+GRAMS = _ROWS.mT @ _ROWS  # (2, 3, 3)
 
 
-def _loss(X: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
-    return sum(((X - t) @ t.T).square().sum() / t.square().sum() for t in tau)
+@solving.law("one expert whose inputs go in every direction comes back as it is")
+def _(solve):
+    return solve(TWO[:1], GRAMS[:1]), TWO[0]
 
 
-@solving.law("one expert comes back as it is")
-def _(wudi_optimum):
-    return wudi_optimum(TWO[:1]), TWO[0]
+@solving.law("equal Grams: the mean")
+def _(solve):
+    return solve(TWO, GRAMS[[0, 0]]), TWO.mean(dim=0)
 
 
-@solving.law("two experts with different inputs do not disturb each other: their sum is the optimum")
-def _(wudi_optimum):
-    tau = torch.tensor([[[2.0, 0.0, 0.0], [1.0, 0.0, 0.0]], [[0.0, 3.0, 1.0], [0.0, 0.0, -1.0]]])
-    return wudi_optimum(tau), tau.sum(dim=0)
+@solving.law("the same inputs, three times as often in the second task: weights 1/4 and 3/4")
+def _(solve):
+    return solve(TWO, torch.stack([GRAMS[0], 3 * GRAMS[0]])), 0.25 * TWO[0] + 0.75 * TWO[1]
 
 
-@solving.law("two experts with one and the same input: their mean, if they are equally long")
-def _(wudi_optimum):
-    tau = torch.tensor([[[3.0, 0.0, 0.0], [4.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]]])
-    return wudi_optimum(tau), tau.mean(dim=0)
+@solving.law("input 1 is seen by task 1 only, input 2 by both, input 3 by nobody: column by column")
+def _(solve):
+    C = torch.diag_embed(torch.tensor([[2.0, 1.0, 0.0], [0.0, 4.0, 0.0]], dtype=torch.float64))
+    expected = torch.stack([TWO[0, :, 0], (TWO[0, :, 1] + 4 * TWO[1, :, 1]) / 5, torch.zeros(2).double()], dim=1)
+    return solve(TWO, C), expected
 
 
-@solving.law("... also if one is twice as long, because L divides by the squared length")
-def _(wudi_optimum):
-    tau = torch.tensor([[[6.0, 0.0, 0.0], [8.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]]])
-    return wudi_optimum(tau), tau.mean(dim=0)
-
-
-@solving.law("at the optimum the gradient of L is zero")
-def _(wudi_optimum):
-    X = torch.as_tensor(wudi_optimum(TWO)).clone().requires_grad_(True)
-    gradient = torch.autograd.grad(_loss(X, TWO), X)[0]
-    return gradient, torch.zeros(2, 3)
+@solving.law("at the optimum the gradient is zero")
+def _(solve):
+    X = torch.as_tensor(solve(TWO, GRAMS)).clone().requires_grad_(True)
+    loss = sum(torch.trace((X - t) @ C @ (X - t).T) for t, C in zip(TWO, GRAMS, strict=True))
+    return torch.autograd.grad(loss, X)[0], torch.zeros(2, 3)
 
 
 @solving.law("the order of the experts does not matter")
-def _(wudi_optimum):
-    return wudi_optimum(TWO.flip(0)), wudi_optimum(TWO)
-
-
-@solving.mistake(
-    "You divide by the norm, not by its square, as the authors' ViT script does. The paper has the square."
-)
-def norm_not_squared(tau):
-    C = tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True).sqrt()
-    return (tau @ C).sum(dim=0) @ torch.linalg.pinv(C.sum(dim=0))
-
-
-@solving.mistake(
-    "The experts' lengths are not divided out, so a long task vector has more say. C_n has |tau_n|^2 below."
-)
-def not_normalised(tau):
-    C = tau.mT @ tau
-    return (tau @ C).sum(dim=0) @ torch.linalg.pinv(C.sum(dim=0))
-
-
-@solving.mistake("You left out the (pseudo-)inverse of sum_n C_n: X is multiplied by it on the other side.")
-def inverse_forgotten(tau):
-    C = tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True)
-    return (tau @ C).sum(dim=0)
-
-
-@solving.mistake(
-    "You work on the outputs, tau tau^T, from the left. Rows of tau_n stand for inputs: tau^T tau, on the right."
-)
-def outputs_for_inputs(tau):
-    C = tau @ tau.mT / tau.square().sum(dim=(1, 2), keepdim=True)
-    return torch.linalg.pinv(C.sum(dim=0)) @ (C @ tau).sum(dim=0)
-
-
-@solving.mistake("You solve for each expert alone and add up: that is the plain sum. Sum the C_n before you invert.")
-def each_for_itself_solved(tau):
-    C = tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True)
-    return (tau @ C @ torch.linalg.pinv(C)).sum(dim=0)
+def _(solve):
+    return solve(TWO.flip(0), GRAMS.flip(0)), solve(TWO, GRAMS)
 
 
 @solving.mistake("That is the plain mean. The C_n weigh the experts, direction by direction of the input.")
-def plain_mean(tau):
+def plain_mean(tau, C):
     return tau.mean(dim=0)
 
 
-EXERCISES = [truncating, interfering, whitening, flattening, solving]
+@solving.mistake("You left out the (pseudo-)inverse of sum_n C_n: X is multiplied by it on the other side.")
+def inverse_forgotten(tau, C):
+    return (tau @ C).sum(dim=0)
+
+
+@solving.mistake("You solve for each expert alone and add up. Sum the C_n before you invert.")
+def each_for_itself_solved(tau, C):
+    return (tau @ C @ torch.linalg.pinv(C, hermitian=True)).sum(dim=0)
+
+
+@solving.mistake(
+    "You weigh each expert by one number. C_n says more: how much it counts in each direction of the input."
+)
+def one_number_each(tau, C):
+    weight = C.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None]
+    return (weight * tau).sum(dim=0) / weight.sum()
+
+
+@solving.mistake(
+    "You use the diagonal of the C_n only: inputs that come together are not told from inputs that do not."
+)
+def diagonals_only(tau, C):
+    weight = C.diagonal(dim1=1, dim2=2)[:, None, :]
+    return (weight * tau).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-12)
+
+
+@solving.mistake("You add a multiple of the identity before you invert. The exact minimum is asked for: use `pinv`.")
+def with_a_ridge(tau, C):
+    return (tau @ C).sum(dim=0) @ torch.linalg.inv(C.sum(dim=0) + 0.1 * torch.eye(C.shape[-1], dtype=C.dtype))
+
+
+# ---------------------------------------------------------------------------- 09.6
+
+weighing = Exercise(
+    id="09.6",
+    title="Whose wish counts how much",
+    goal="Make stand-ins for the Grams out of the experts' rows, so that an expert gains nothing by being longer.",
+    minutes=10,
+    difficulty=3,
+    importance=5,
+    hints=[
+        "The rows of tau_n stand in for inputs. What is the Gram of these rows, and how does it grow with tau_n?",
+        "Twice the length is four times the Gram. What would you divide by, one number for each expert?",
+        "`tau.mT @ tau / tau.square().sum(dim=(1, 2), keepdim=True)`, and zeros where that number is 0",
+    ],
+)
+
+
+@weighing.solution
+def fair_grams(tau):
+    """C_n that says which inputs tau_n's rows know; each expert has 1 to give in all (the trace), however long it is.
+
+    tau: (N, out, in), an expert of zeros knows nothing: zeros -> (N, in, in)
+    """
+    length = tau.square().sum(dim=(1, 2), keepdim=True)
+    return tau.mT @ tau / length.where(length > 0, 1)
+
+
+@weighing.law("by hand: one row (1, 1), and two rows (3, 0) and (0, 1)")
+def _(fair_grams):
+    tau = torch.tensor([[[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], [[3.0, 0.0], [0.0, 0.0], [0.0, 1.0]]])
+    return fair_grams(tau), torch.tensor([[[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.0], [0.0, 0.1]]])
+
+
+@weighing.law("every expert has 1 to give")
+def _(fair_grams):
+    return fair_grams(TWO).diagonal(dim1=1, dim2=2).sum(dim=1), torch.ones(2)
+
+
+@weighing.law("an expert that is stretched gains nothing")
+def _(fair_grams):
+    return fair_grams(TWO * torch.tensor([5.0, 0.1]).double()[:, None, None]), fair_grams(TWO)
+
+
+@weighing.law("an expert of zeros has nothing to say")
+def _(fair_grams):
+    return fair_grams(torch.cat([TWO, torch.zeros(1, 2, 3).double()]))[2], torch.zeros(3, 3)
+
+
+@weighing.law("the order of the outputs does not matter")
+def _(fair_grams):
+    return fair_grams(TWO.flip(1)), fair_grams(TWO)
+
+
+@weighing.mistake("The experts' lengths are not divided out: that is ACTMat, in which a longer expert has more say.")
+def not_normalised(tau):
+    return tau.mT @ tau
+
+
+@weighing.mistake("You divide by the norm, not by its square: twice as long is still twice the say.")
+def norm_not_squared(tau):
+    length = tau.square().sum(dim=(1, 2), keepdim=True).sqrt()
+    return tau.mT @ tau / length.where(length > 0, 1)
+
+
+@weighing.mistake("You divide all experts by one common number. Each has to be divided by its own.")
+def common_number(tau):
+    return tau.mT @ tau * len(tau) / tau.square().sum()
+
+
+@weighing.mistake("You give every row length 1: a row that hardly moved then counts like one that moved far.")
+def rows_alike(tau):
+    rows = torch.nn.functional.normalize(tau, dim=2)
+    return rows.mT @ rows / rows.square().sum(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+
+
+@weighing.mistake("You divide by the Frobenius norm of C_n. Its trace is the squared length of tau_n: that is to be 1.")
+def norm_of_the_gram(tau):
+    C = tau.mT @ tau
+    return C / C.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+
+
+@weighing.mistake("That is tau tau^T, about outputs. The rows of tau_n stand in for inputs: tau^T tau, (in, in).")
+def outputs_for_inputs(tau):
+    return tau @ tau.mT / tau.square().sum(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+
+
+EXERCISES = [truncating, interfering, whitening, flattening, solving, weighing]
 
 QUIZZES = [
     Quiz(
         "09.q1",
-        "Two experts write into directions u_1 and u_2 of one layer's output. When does that harm anybody?",
-        right="c",
+        "Expert 2 listens to v_2 and answers with u_2. When does it change what the sum answers to v_1?",
+        right="b",
         a=(
-            "As soon as u_1 and u_2 overlap.",
-            "Not if the inputs that wake them never occur together: V must overlap too.",
+            "Only if the inputs overlap and the outputs overlap too.",
+            "Look at the formula: the second term has v_2 . v_1 in it, and u_2 only says where it goes.",
         ),
         b=(
-            "As soon as their input directions overlap.",
-            "Then both answer the same input, but into outputs that can be told apart.",
+            "As soon as v_2 . v_1 is not 0.",
+            "Yes. With orthogonal outputs the disturbance lies beside the own answer, and it is still there.",
         ),
         c=(
-            "When outputs and inputs overlap, the more so the stronger the directions are.",
-            "Yes: that is the product (U^T U - I) S (V^T V - I).",
+            "As soon as u_2 . u_1 is not 0, whatever the inputs are.",
+            "An input that does not wake expert 2 brings no answer of it, overlapping or not.",
         ),
-        d=("Never: matrices add up.", "The sum is exact; what the next layer reads out of it is a mixture."),
+        d=("Never: matrices add up.", "They do, and so the answers to one input add up as well."),
     ),
     Quiz(
         "09.q2",
-        "More Adam steps bring WUDI's loss down. Does the merged model have to become better?",
-        right="b",
-        a=(
-            "Yes, that is what a loss is for.",
-            "This loss is a stand-in: it never saw an image. Its minimum need not be best.",
+        "Two experts went in the same direction in one matrix, the second three times as far: tau_2 = 3 tau_1. "
+        "What does ACTMat make of them?",
+        right="c",
+        a=("2 tau_1, the mean.", "That is WUDI's answer, which divides the length out of C_n."),
+        b=("4 tau_1, the sum.", "They use the same inputs, so their wishes contradict: adding answers neither."),
+        c=("2.8 tau_1.", "Yes: C_2 is nine times C_1, so the weights are 1/10 and 9/10: 0.1 + 0.9 x 3."),
+        d=(
+            "3 tau_1, since the longer expert wins.",
+            "It has nine times the say, not all of it.",
         ),
-        b=(
-            "No: the loss trusts weak directions of the task vectors as much as strong ones.",
-            "Yes. Where they are noise, an early stop is better; where they are not, the optimum. Validation decides.",
-        ),
-        c=("No, because Adam diverges.", "The objective is quadratic and convex; a small lr does not diverge."),
     ),
     Quiz(
         "09.q3",
+        "The flow brings WUDI's loss down to its minimum. Does the merged model have to become better?",
+        right="b",
+        a=(
+            "Yes, since the inputs of all tasks are then answered as well as one matrix can.",
+            "The loss never saw an input: rows of task vectors stand in for them, weak ones as well as strong ones.",
+        ),
+        b=(
+            "No: at the minimum, weak directions are fitted like strong ones.",
+            "Yes. Where they are noise, an early stop is better; where they are not, the optimum. Validation decides.",
+        ),
+        c=(
+            "No, because the objective has many local minima and the flow may end in a bad one.",
+            "It is quadratic and convex: one minimum, reached from everywhere.",
+        ),
+    ),
+    Quiz(
+        "09.q4",
         "The neurons of an MLP are put into another order (rows of c_fc, columns of c_proj). Which method notices?",
         right="a",
         a=(
@@ -556,7 +690,7 @@ QUIZZES = [
             "Yes: neighbours are no longer neighbours. The network computes the same, its frequencies are others.",
         ),
         b=("TSV-M.", "Singular values and directions only follow the new order: the merged function is the same."),
-        c=("WUDI.", "Its inputs and outputs follow the new order; the optimum follows too."),
+        c=("ACTMat.", "The Grams of c_proj follow the new order of its inputs, and so does the solution."),
         d=("Task Arithmetic.", "It adds entry by entry: the new order is only a new order."),
     ),
 ]

@@ -49,3 +49,79 @@ PUBLISHED = (
     Published("WUDI", "TA", _WUDI, 85.2),
     Published("SA-Merging", "TA, inferred", "third-party notes on arXiv:2606.00511", 85.9),
 )
+
+
+# ---------------------------------------------------------------------------- records, with 14 and 20 tasks
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of docs/records.md: ViT-B/32, top-1 average over 8, 14 and 20 tasks, in percent.
+
+    `kind` is who says so: "paper", "repository" (the authors' files or documentation), "note" (somebody's summary; the
+    paper's own table was not read here) or "log" (a research run without review).
+    """
+
+    method: str
+    year: int
+    needs: str
+    family: str
+    kind: str
+    source: str
+    eight: float
+    fourteen: float | None = None
+    twenty: float | None = None
+
+
+_ISO = "arXiv:2502.04959, Table 1"
+_SVC = "public notes on arXiv:2602.05536; experts of its repository"
+_ACTMAT = "repository of arXiv:2604.01329, artifacts/results/ViT-B-32/group-legacy-fft"
+_TACT = "progress log of TACT, mean of 3 seeds"
+_IMAGES, _TEST = "unlabelled training images", "unlabelled test images"
+RECORDS = (
+    Record("Average", 2022, "none", "TALL", "paper", _ISO, 66.3),
+    Record("Task Arithmetic", 2023, "none", "TALL", "paper", _ISO, 70.8),
+    Record("TIES", 2023, "none", "TALL", "paper", _ISO, 75.1),
+    Record("Consensus TA", 2024, "labelled validation images", "TALL", "paper", _ISO, 75.0),
+    Record("TSV-M", 2025, "none", "TALL", "paper", _ISO, 85.9, 80.1, 77.1),
+    Record("Iso-C", 2025, "labelled validation images", "TALL", "paper", _ISO, 86.3, 80.3, 75.5),
+    Record("Iso-CTS", 2025, "labelled validation images", "TALL", "paper", _ISO, 86.2, 81.7, 78.1),
+    Record("Task Arithmetic", 2023, "none", "TA", "repository", _WUDI, 69.1),
+    Record("TIES", 2023, "none", "TA", "repository", _WUDI, 72.4),
+    Record("AdaMerging", 2024, _TEST, "TA", "repository", _WUDI, 80.1),
+    Record("AdaMerging++", 2024, _TEST, "TA", "repository", _WUDI, 81.1),
+    Record("Iso-C", 2025, "labelled validation images", "TA", "paper", "arXiv:2502.04959, Table 4", 84.1),
+    Record("Iso-CTS", 2025, "labelled validation images", "TA", "paper", "arXiv:2502.04959, Table 4", 84.3),
+    Record("WUDI", 2025, "none", "TA", "repository", _WUDI, 85.2),
+    Record("SA-Merging", 2026, "none", "TA, inferred", "note", "public notes on arXiv:2606.00511", 85.9),
+    Record("Task Arithmetic", 2023, "none", "FB", "repository", _FB, 68.0),
+    Record("TIES (sum)", 2024, "none", "FB", "repository", _FB, 72.2),
+    Record("RegMean", 2023, _IMAGES, "FB", "repository", _FB, 82.4),
+    Record("Iso-CTS", 2025, "none", "FB", "repository", _FB, 82.7),
+    Record("Iso-C", 2025, "none", "FB", "repository", _FB, 82.8),
+    Record("RegMean++", 2025, _IMAGES, "FB", "repository", _FB, 84.4),
+    Record("WUDI", 2025, "none", "FB", "repository", _FB, 84.5),
+    Record("Iso-C + LARV", 2026, "none", "FB", "paper", "arXiv:2602.09413, abstract", 85.9),
+    Record("Task Arithmetic", 2023, "none", "SVC's", "note", _SVC, 68.9),
+    Record("Iso-CTS", 2025, "none", "SVC's", "note", _SVC, 81.4),
+    Record("SVC + Task Arithmetic", 2026, "none", "SVC's", "note", _SVC, 81.9),
+    Record("Iso-C", 2025, "none", "SVC's", "note", _SVC, 83.1),
+    Record("TSV-M", 2025, "none", "SVC's", "note", _SVC, 84.0),
+    Record("SVC + Iso-C", 2026, "none", "SVC's", "note", _SVC, 84.6),
+    Record("SVC + TSV-M", 2026, "none", "SVC's", "note", _SVC, 84.8),
+    Record("SVC + Iso-CTS", 2026, "none", "SVC's", "note", _SVC, 85.6),
+    Record("ACTMat", 2026, "none", "ACTMat's", "repository", _ACTMAT, 82.9, None, 75.6),
+    Record("TSV-M, simplified", 2025, "none", "TACT's, 7 tasks", "log", _TACT, 73.0),
+    Record("Iso-C", 2025, "none", "TACT's, 7 tasks", "log", _TACT, 77.4),
+    Record("RegMean", 2023, _IMAGES, "TACT's, 7 tasks", "log", _TACT, 79.6),
+    Record("ACTMat", 2026, "none", "TACT's, 7 tasks", "log", _TACT, 83.9),
+    Record("TACT", 2026, "none", "TACT's, 7 tasks", "log", _TACT, 86.1),
+)
+"""By family, and in a family by the average over eight tasks. Between families nothing can be compared."""
+
+PER_TASK = {  # what is printed task by task, for the two readings of SA-Merging in docs/records.md
+    "WUDI (TA, its README)": dict(zip(TA8, (71.1, 71.0, 85.7, 95.6, 94.2, 94.7, 99.5, 69.7), strict=True)),
+    "SA-Merging (a public result page, incomplete)": {
+        "stanford-cars": 71.8, "resisc45": 86.5, "gtsrb": 95.0, "mnist": 99.6, "dtd": 71.0,
+    },
+}  # fmt: skip
