@@ -9,10 +9,10 @@ import samerge_edu
 
 PACKAGE = Path(samerge_edu.__path__[0])
 FLOORS = [
-    {"params", "files", "parallel", "masks", "matrices", "saliency", "lora", "forecast", "names"},  # arithmetic
+    set("params files parallel masks matrices saliency lora forecast names catalogue flow folders".split()),  # arithmetic
     {"transforms", "merges"},  # methods
     {"suites"},
-    {"methods", "evaluate", "streaming", "leaderboard", "plots"},  # evaluation
+    set("methods evaluate streaming leaderboard plots merging merging_files contract own_methods".split()),  # evaluation
     {"studies", "course", "doctor", "cli", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
