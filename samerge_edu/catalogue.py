@@ -1,44 +1,35 @@
-"""What there is to choose from, read off the source: names, scales, needs, knobs and papers, without importing torch.
+"""What there is to choose from, read off the source: scales, needs, knobs and papers, without importing torch.
 
-`samerge-edu methods` and a mistyped name answer at once because nothing here runs a method: the table in
+`samerge-edu methods` answers at once because nothing here runs a method: the table in
 `methods.py` is literal, and so are the signatures in `transforms/` and `merges/`.
 """
 
 import ast
-import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+
+from . import names
 
 HERE = Path(__file__).parent
 FROM_THE_RECIPE = ("score", "merge", "generator", "flow", "theta_0", "progress", "shuffle")
 """Arguments that a recipe fills in itself, or that are no number and no word: no knobs."""
 
 
-def unknown(what: str, name: str, names: Iterable[str]) -> str:
-    """The sentence for a name that does not exist: what it may have meant, then what there is.
-
-    >>> unknown("method", "tise", ["TIES", "Average"])
-    "unknown method 'tise'; did you mean 'TIES'? there are: TIES, Average"
-    """
-    names = list(names)
-    lower = {n.lower(): n for n in names}
-    near = [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=2, cutoff=0.6)]
-    perhaps = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return f"unknown {what} '{name}'; {perhaps}there are: {', '.join(names)}"
-
-
 @cache
 def method_rows() -> dict[str, dict]:
-    """Name -> {"lam", "paper", "year", "needs", "per_tensor", "steps", "knobs": {name: default}} of every method."""
+    """Name -> {"lam", "paper", "year", "needs", "per_tensor", "lora", "steps", "knobs": {..}} of every method."""
     rows = {}
-    for name, call in _table(ast.parse((HERE / "methods.py").read_text(encoding="utf-8")), "Method"):
+    tree = ast.parse((HERE / "methods.py").read_text(encoding="utf-8"))
+    lora = {name for table in _assigned(tree, "LORA_METHODS") for name, _ in _table(table, "Method")}
+    for name, call in _table(tree, "Method"):
         row = dict(zip(("recipe", "lam", "paper", "year"), call.args, strict=False))
         row |= {k.arg: k.value for k in call.keywords}
         steps = _steps(row.pop("recipe"))
         row = {"needs": "none", "per_tensor": False} | {key: ast.literal_eval(value) for key, value in row.items()}
-        rows[name] = row | {"steps": [step for step, _ in steps], "knobs": named_knobs(steps)}
+        row |= {"lora": name in lora, "steps": [step for step, _ in steps], "knobs": named_knobs(steps)}
+        rows[name] = row
     return rows
 
 
@@ -56,18 +47,14 @@ def named_knobs(steps: Sequence[tuple[str, Mapping[str, object]]]) -> dict[str, 
     }
 
 
-def method_names() -> list[str]:
-    return list(method_rows())
-
-
 @cache
 def suite_rows() -> dict[str, str]:
     """Name -> what it is, of every suite that `load_suite` knows."""
-    tree = ast.parse((HERE / "suites" / "load.py").read_text(encoding="utf-8"))
-    named = [d for d in ast.walk(tree) if isinstance(d, ast.Dict) and any(isinstance(k, ast.Constant) for k in d.keys)]
-    rows = {k.value: "comes with the package" for d in named for k in d.keys if isinstance(k, ast.Constant)}
-    manifest = ast.parse((HERE / "suites" / "published" / "manifest.py").read_text(encoding="utf-8"))
-    return rows | {name: "published experts, downloaded first" for name in _keys_of(manifest, "SUITES")}
+    downloaded = names.published()
+    return {
+        n: "published experts, downloaded first" if n in downloaded else "comes with the package"
+        for n in names.suites()
+    }
 
 
 # ---------------------------------------------------------------------------- reading source
@@ -86,12 +73,14 @@ def _called(call: ast.Call) -> str:
     return call.func.id if isinstance(call.func, ast.Name) else ""
 
 
-def _keys_of(tree: ast.Module, name: str) -> list[str]:
+def _assigned(tree: ast.Module, name: str) -> list[ast.Dict]:
+    """The dictionaries that a module assigns to a name."""
+    found = []
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(t, ast.Name) and t.id == name for t in targets) and isinstance(node.value, ast.Dict):
-            return [key.value for key in node.value.keys]
-    return []
+            found.append(node.value)
+    return found
 
 
 def _steps(recipe: ast.AST) -> list[tuple[str, dict[str, object]]]:

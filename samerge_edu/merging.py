@@ -8,13 +8,14 @@ theta              a state dict again: the base's names, order, dtypes, integer 
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from .catalogue import FROM_THE_RECIPE, named_knobs, unknown
+from .catalogue import FROM_THE_RECIPE, named_knobs
 from .flow import module_flow
 from .folders import open_model
 from .methods import METHODS, Checkpoints, Method
@@ -124,7 +125,9 @@ def with_knobs(run: Callable, knobs: Mapping[str, object], name: str = "the meth
     known = knobs_of(run)
     for knob in knobs:
         if knob not in known:
-            raise ValueError(f"{name}: {unknown('knob', knob, known)}")
+            alike = get_close_matches(knob, known)
+            perhaps = f"did you mean {' or '.join(alike)}? " if alike else ""
+            raise ValueError(f"{name}: got knob '{knob}', {perhaps}expected one of {', '.join(known) or 'none'}")
     for step in steps_of(run):
         mine = {}
         for knob in _knobs(step):

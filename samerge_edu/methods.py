@@ -13,7 +13,6 @@ from typing import Literal
 
 import torch
 
-from .catalogue import unknown
 from .lora import Adapter, dense
 from .merges.average import average
 from .merges.consensus import consensus
@@ -26,6 +25,7 @@ from .merges.task_arithmetic import task_arithmetic
 from .merges.ties import ties
 from .merges.tsv_m import tsv_m
 from .merges.wudi import wudi, wudi_flow
+from .names import one_of
 from .params import Params, add, pipe, task_vectors
 from .saliency import Flow, clip_flow, flow_score
 from .transforms.breadcrumbs import breadcrumbs
@@ -101,17 +101,14 @@ class Rows(dict):
     """A table of methods in which "ties" finds "TIES", and a name that is none says what it may have meant."""
 
     def __missing__(self, name: str) -> Method:
-        for known in self:
-            if str(name).lower() == known.lower():
-                return self[known]
-        raise KeyError(unknown("method", name, self))
+        try:
+            return self[self.full_name(name)]
+        except ValueError as e:
+            raise KeyError(str(e)) from None
 
     def full_name(self, name: str) -> str:
         """The row's name as the table writes it; raises ValueError with what it may have meant."""
-        for known in self:
-            if str(name).lower() == known.lower():
-                return known
-        raise ValueError(unknown("method", name, self))
+        return one_of("method", str(name), list(self))
 
 
 def flow_of(suite) -> Callable[[Params], Flow]:

@@ -88,3 +88,62 @@ def expert_of(model: nn.Module, seed: int, step: float = 0.02) -> dict[str, torc
 
 def floats(model: nn.Module) -> dict[str, torch.Tensor]:
     return {k: v.detach() for k, v in model.state_dict().items() if v.is_floating_point()}
+
+
+# ---------------------------------------------------------------------------- the matrix architecture x method
+
+QUICK = {"T": 1, "steps": 2}
+"""Knobs that make a method quick, where it has them: whether it runs is the question here, not how well."""
+
+
+def verdicts() -> dict[str, dict[str, str]]:
+    """architecture -> method -> "" where `se.merge` works, and the result loads; else the sentence of the refusal."""
+    import samerge_edu as se
+    from samerge_edu.merging import knobs_of
+    from samerge_edu.methods import Checkpoints
+
+    table = {}
+    for name in ARCHITECTURES:
+        model, example = architecture(name)
+        experts = [expert_of(model, seed) for seed in (1, 2)]
+        table[name] = {}
+        for method, row in se.METHODS.items():
+            try:
+                knobs = knobs_of(row.recipe(Checkpoints({}, flow=lambda theta: None)))
+                quick = {k: v for k, v in QUICK.items() if k in knobs}
+                loaded, _ = architecture(name)
+                loaded.load_state_dict(se.merge(model, experts, method, model=model, example=example, **quick))
+                table[name][method] = ""
+            except ValueError as e:
+                table[name][method] = " ".join(str(e).split())
+    return table
+
+
+def as_markdown(table: dict[str, dict[str, str]]) -> str:
+    """One row a method, one column an architecture: yes, or the number of the sentence below."""
+    sentences = list(dict.fromkeys(s for column in table.values() for s in column.values() if s))
+    methods = list(next(iter(table.values())))
+    lines = [
+        "# Which method works on which architecture",
+        "",
+        "Written by `python tests/architectures.py`, checked by tests/test_architectures.py: small models of random",
+        "weights, two experts each, merged by `se.merge(..., model=model, example=example)` and loaded again.",
+        "",
+        "| method | " + " | ".join(table) + " |",
+        "|---" * (len(table) + 1) + "|",
+    ]
+    for method in methods:
+        cells = [
+            f"no ({sentences.index(column[method]) + 1})" if column[method] else "yes" for column in table.values()
+        ]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    lines += ["", *(f"{n}. {sentence}" for n, sentence in enumerate(sentences, 1)), ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    Path(__file__).parent.parent.joinpath("docs", "architectures.md").write_text(
+        as_markdown(verdicts()), encoding="utf-8"
+    )

@@ -87,6 +87,30 @@ def test_it_is_synflow_on_a_residual_network_with_batch_norm():
             close(flow.gradient(key) * net.state_dict()[key].abs(), S[key] / R)
 
 
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.a, self.b, self.last = (
+            nn.Linear(i, o, bias=False) for i, o in [(3, 4), (4, 5), (5, 4), (4, 2)]
+        )
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(x + self.b(self.a(x)))
+
+
+def test_a_branch_whose_numbers_leave_the_range_is_added_at_its_true_size():
+    net = Residual().double()
+    theta = {k: v.clone() for k, v in net.state_dict().items()}
+    theta["a.weight"] *= 1e15
+    theta["b.weight"] *= 1e-14
+    net.load_state_dict(theta)
+    flow, R = module_flow(net, torch.zeros(1, 3))(theta), path_norm(net, (3,))
+    assert flow.log_R == pytest.approx(R.log().item(), rel=1e-9)
+    for key, S in synflow(net, (3,)).items():
+        close(flow.gradient(key) * theta[key].abs(), S / R)
+
+
 def clip_towers():
     import transformers
 
@@ -209,7 +233,7 @@ def test_a_product_of_two_flows_is_the_sum_over_pairs_of_paths():
             self.gate, self.up, self.down = (nn.Linear(i, o, bias=False) for i, o in [(3, 4), (3, 4), (4, 2)])
 
         def forward(self, x):
-            return self.down(torch.nn.functional.silu(self.gate(x)) * self.up(x))
+            return self.down(torch.nn.functional.silu(3 * self.gate(x)) * self.up(x))
 
     net = Gated().double()
     theta = {k: v.detach().clone().requires_grad_() for k, v in net.state_dict().items()}
@@ -220,6 +244,10 @@ def test_a_product_of_two_flows_is_the_sum_over_pairs_of_paths():
     flow = module_flow(net, torch.zeros(1, 3))({k: v.detach() for k, v in theta.items()})
     for key, t in theta.items():
         close(flow.gradient(key), t.grad.abs(), rtol=1e-9)
+    with torch.no_grad():
+        x, y = 3 * a.sum(dim=1), b.sum(dim=1)
+        R = (c @ (x * y)).sum() / (x.mean() * y.mean()).sqrt()  # brought back to the size of one of the two
+    assert flow.log_R == pytest.approx(R.log().item(), rel=1e-9)
 
 
 def test_depth_and_scale_do_not_leave_the_range_of_float32(g):

@@ -9,10 +9,14 @@ import samerge_edu
 
 PACKAGE = Path(samerge_edu.__path__[0])
 FLOORS = [
-    set("params files parallel masks matrices saliency lora forecast names catalogue flow folders".split()),  # arithmetic
+    set(
+        "params files parallel masks matrices saliency lora forecast names catalogue flow folders".split()
+    ),  # arithmetic
     {"transforms", "merges"},  # methods
     {"suites"},
-    set("methods evaluate streaming leaderboard plots merging merging_files contract own_methods".split()),  # evaluation
+    set(
+        "methods evaluate streaming leaderboard plots merging merging_files contract own_methods".split()
+    ),  # evaluation
     {"studies", "course", "doctor", "cli", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
