@@ -13,7 +13,7 @@ own files through torchvision where it has the same split.
 import fnmatch
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from huggingface_hub import HfApi, snapshot_download
 from PIL import Image
 from torch import Tensor
 
-from .hub import ADVICE, cache_folder, endpoint, offline, pack, patiently, verify
+from .hub import ADVICE, cache_folder, download, endpoint, offline, pack, verify
 from .manifest import Asset
 
 
@@ -56,7 +56,7 @@ DATA: dict[str, Data] = {
     # not by torchvision: it has no test split, and its 27,000 images are mostly the experts' training images
     "eurosat": Data("tanganke/eurosat", 2700, 9, "MIT"),
     "svhn": Data(
-        "ufldl-stanford/svhn", 26032, 64, "non-commercial", "cropped_digits/{split}-*", torchvision=("SVHN", *_SPLIT)
+        "ufldl-stanford/svhn", 26032, 47, "non-commercial", "cropped_digits/{split}-*", torchvision=("SVHN", *_SPLIT)
     ),
     "gtsrb": Data("tanganke/gtsrb", 12630, 109, "CC0", torchvision=("GTSRB", *_SPLIT)),
     "mnist": Data("ylecun/mnist", 10000, 3, "CC BY-SA 3.0", "mnist/{split}-*", torchvision=("MNIST", *_TRAIN)),
@@ -138,7 +138,11 @@ def parquet_files(task: str, split: str) -> list[Path]:
     """The parquet files of a split, from the SAMERGE_ASSETS folder, the hub's cache, or the hub."""
     data, pattern = DATA[task], _pattern(task, split)
     if assets := os.environ.get("SAMERGE_ASSETS"):
-        if files := sorted((Path(assets) / "datasets" / data.repo).glob(pattern)):
+        folder = Path(assets) / "datasets" / data.repo
+        if files := sorted(folder.glob(pattern)):
+            for file in files:  # by SHA256SUMS, where the folder has one
+                name = file.relative_to(folder).as_posix()
+                verify(Asset(f"datasets/{data.repo}", name, data.mb, data.licence, ""), file)
             return _complete(files, task)
     options = {"repo_type": "dataset", "revision": data.revision, "allow_patterns": pattern}
     options |= {"cache_dir": cache_folder(), "endpoint": endpoint()}
@@ -150,11 +154,13 @@ def parquet_files(task: str, split: str) -> list[Path]:
     if offline():
         raise FileNotFoundError(f"{task}: its {split} split is not on this machine and HF_HUB_OFFLINE is set; {ADVICE}")
     asset = Asset(f"datasets/{data.repo}", pattern, data.mb, data.licence, "")
-    files = sorted(Path(patiently(lambda: snapshot_download(data.repo, **options), asset)).glob(pattern))
+
+    def get(**force: bool) -> list[Path]:
+        return sorted(Path(snapshot_download(data.repo, **options, **force)).glob(pattern))
+
+    files = download(asset, get)
     if not files:
         raise FileNotFoundError(f"'datasets/{data.repo}' has no file '{pattern}'")
-    for file in files:
-        verify(replace(asset, filename=file.name), file)
     return _complete(files, task)
 
 

@@ -82,7 +82,9 @@ SUITES = {  # the name for load_suite and the command line -> (architecture, LoR
 }
 
 REVISIONS = {  # the commit that was current when this was written; "main" where we did not know it
-    "timm/vit_base_patch32_clip_224.openai": "ab5b8ef490e86faa07d3523926b842c765de1de5",
+    "timm/vit_base_patch32_clip_224.openai": "a6f597a30f7b82c51704746581f9a4e41421e878",
+    "timm/vit_base_patch16_clip_224.openai": "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+    "timm/vit_large_patch14_clip_224.openai": "18d0535469bb561bf468d76c1d73aa35156c922b",
     "tanganke/clip-vit-base-patch32_stanford-cars": "0fa3456c60f15e5cec5275c5b88851c1dca503a8",
     "tanganke/clip-vit-base-patch32_resisc45": "24dc3a3a4f1eda0090829d399edcda9963f462a2",
     "tanganke/clip-vit-base-patch32_eurosat": "7c114f53697b7acca1147a0d1e8b7c769979b57b",
@@ -90,7 +92,10 @@ REVISIONS = {  # the commit that was current when this was written; "main" where
     "tanganke/clip-vit-base-patch32_mnist": "9dd72a0941ca32ac7a796f0975d1fea496645b7f",
     "tanganke/clip-vit-base-patch32_cifar10": "1a596838cb54a5d34b68380dbf60891847e229b1",
 }
-HASHES = {  # sha256 of the repository's weights, as its page on the hub shows it
+HASHES = {  # sha256 of the repository's weights at that commit, as its page, or a cache's name for the file, shows it
+    "timm/vit_base_patch32_clip_224.openai": "e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31",
+    "timm/vit_base_patch16_clip_224.openai": "4b8699299b1e8997753c64b052ba32031449d5d853f55a039148560ee02b820f",
+    "timm/vit_large_patch14_clip_224.openai": "9ce2e8a8ebfff3793d7d375ad6d3c35cb9aebf3de7ace0fc7308accab7cd207e",
     "tanganke/clip-vit-base-patch32_sun397": "12f022a6b6d2757cb3f109faa54bab6031cec0da5626ac7cdfc13f6ddad02725",
     "tanganke/clip-vit-base-patch32_eurosat": "36e0a56cf1a475df2338b573a8eebebe3592f94404c324c1ee103cda390532a8",
     "tanganke/clip-vit-base-patch32_svhn": "5885065fa8ac4b891213fd0bc61163dbfa08f316e031ee916f596394e4c66a63",
