@@ -5,16 +5,21 @@ Each fault is made by `hub_server.HubServer`. After each, the cache holds whole,
 
 import errno
 import importlib.util
+import io
 import json
 import os
 import pickle
 import re
 import shutil
+import ssl
 import subprocess
 import sys
+import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.error import HTTPError, URLError
 
 import huggingface_hub
 import pytest
@@ -193,6 +198,38 @@ def test_without_a_network(served, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"config.json is not on this machine and HF_HUB_OFFLINE is set"):
         hub.locate(CONFIG)
     assert leftovers(tmp_path) == []
+
+
+def test_without_a_network_there_is_one_sentence_and_no_chain(served, monkeypatch, capfd):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    began = time.perf_counter()
+    for use in (hub.locate, lambda asset: hub.prefetch([asset], say=lambda line: None)):
+        with pytest.raises(OSError, match="does not answer; without a network: `samerge-edu prefetch --to DIR`") as e:
+            use(FILE)
+        chained = traceback.format_exception(e.value)
+        assert sum(line.startswith("Traceback") for line in chained) == 1
+    assert time.perf_counter() - began < 5  # not as long as the client's own patience
+    assert capfd.readouterr().err == ""  # nor its log of tries
+
+
+def test_a_hub_that_refuses_or_has_an_unknown_certificate_is_reachable(monkeypatch):
+    def answer(error):
+        monkeypatch.setattr(hub, "urlopen", lambda *a, **k: (_ for _ in ()).throw(error))
+        hub.check_reachable("it")
+
+    answer(HTTPError("x", 429, "busy", {}, io.BytesIO()))
+    answer(URLError(ssl.SSLCertVerificationError()))
+    with pytest.raises(OSError, match=r"it could not be fetched: .* does not answer"):
+        answer(URLError(ConnectionRefusedError()))
+    with pytest.raises(OSError, match="does not answer"):
+        answer(TimeoutError())
+
+
+def test_an_error_of_the_client_is_told_without_its_chain(served):
+    served.faults["model.safetensors"] = ["429"] * 100
+    with pytest.raises(OSError, match="keeps answering") as e:
+        hub.locate(FILE)
+    assert sum(line.startswith("Traceback") for line in traceback.format_exception(e.value)) == 1
 
 
 # ---------------------------------------------------------------------------- files that repositories share (Xet)

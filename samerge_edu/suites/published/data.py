@@ -14,6 +14,7 @@ import fnmatch
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from huggingface_hub import HfApi, snapshot_download
 from PIL import Image
 from torch import Tensor
 
-from .hub import ADVICE, cache_folder, download, endpoint, offline, pack, verify
+from .hub import ADVICE, cache_folder, check_reachable, download, endpoint, offline, pack, verify
 from .manifest import Asset
 
 
@@ -144,6 +145,7 @@ def parquet_files(task: str, split: str) -> list[Path]:
                 name = file.relative_to(folder).as_posix()
                 verify(Asset(f"datasets/{data.repo}", name, data.mb, data.licence, ""), file)
             return _complete(files, task)
+    check_can_read()  # before it is fetched
     options = {"repo_type": "dataset", "revision": data.revision, "allow_patterns": pattern}
     options |= {"cache_dir": cache_folder(), "endpoint": endpoint()}
     try:  # what is here needs no network, though the hub would be asked whether there is something newer
@@ -154,6 +156,8 @@ def parquet_files(task: str, split: str) -> list[Path]:
     if offline():
         raise FileNotFoundError(f"{task}: its {split} split is not on this machine and HF_HUB_OFFLINE is set; {ADVICE}")
     asset = Asset(f"datasets/{data.repo}", pattern, data.mb, data.licence, "")
+
+    check_reachable(f"{task}, its {split} split,")
 
     def get(**force: bool) -> list[Path]:
         return sorted(Path(snapshot_download(data.repo, **options, **force)).glob(pattern))
@@ -192,7 +196,8 @@ def fetch(
         size = f"{sum(there) / 1e6:.1f} MB"
     except Exception:  # no network, a proxy, a hub that is busy
         size = f"about {data.mb} MB" if split == "test" else "size unknown"
-    say(f"{size:>16}  {'images':8}  {task}, {split}  [{data.licence}]")
+    name = "test" if split == "test" else "training split (a tenth of it is validation)"
+    say(f"{size:>16}  {'images':8}  {task}, {name}  [{data.licence}]")
     if dry_run:
         return []
     files, depth = parquet_files(task, split), 1 + _pattern(task, split).count("/")
@@ -218,11 +223,16 @@ def _from_hub(task: str, split: str) -> tuple[Tensor, Callable[[list[int]], Iter
     return torch.cat(labels), image_at
 
 
+def check_can_read() -> None:
+    """Raise ImportError if parquet files could not be read: before gigabytes are fetched, not after."""
+    if find_spec("pyarrow") is None:
+        raise ImportError("the hub's data sets are parquet files: pip install pyarrow (Colab has it)")
+
+
 def _columns(file: Path, columns: list[str]) -> pd.DataFrame:
+    check_can_read()
     try:
         return pd.read_parquet(file, columns=columns)
-    except ImportError as e:
-        raise ImportError("the hub's data sets are parquet files: pip install pyarrow (Colab has it)") from e
     except ValueError as e:  # pyarrow's own errors are ValueErrors: no such column, no parquet file, half of one
         raise ValueError(f"{file.name}: column '{columns[0]}' could not be read: {str(e).splitlines()[0]}") from e
 

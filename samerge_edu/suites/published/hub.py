@@ -20,11 +20,14 @@ import hashlib
 import os
 import re
 import shutil
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import torch
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -95,8 +98,23 @@ def locate(asset: Asset) -> Path:
     if offline():
         raise FileNotFoundError(f"{_name(asset)} is not on this machine and HF_HUB_OFFLINE is set; {ADVICE}")
     _check_space(asset.mb * 1e6, cache_folder(), _name(asset))
+    check_reachable(_name(asset))
     options = {"revision": asset.revision, "cache_dir": cache_folder(), "endpoint": endpoint()}
     return download(asset, lambda **force: [hf_hub_download(asset.repo, asset.filename, **options, **force)])[0]
+
+
+def check_reachable(what: str) -> None:
+    """Raise OSError, one sentence with the way out, if the hub does not answer: before its client tries for long.
+
+    Any answer counts, also a refusal; so does a certificate that Python's own store does not know.
+    """
+    try:
+        urlopen(f"{endpoint()}/api/models?limit=1", timeout=10).close()
+    except HTTPError:
+        return
+    except OSError as e:
+        if not isinstance(getattr(e, "reason", None), ssl.SSLError):
+            raise OSError(f"{what} could not be fetched: {endpoint()} does not answer; {ADVICE}") from None
 
 
 def download(asset: Asset, get: Callable[..., Sequence[str | Path]]) -> list[Path]:
@@ -130,7 +148,7 @@ def patiently(download: Callable[[], Any], asset: Asset) -> Any:
         except Exception as e:
             response = _response(e)
             if wait is None or not _passing(e, response):
-                raise _explained(e, asset) from e
+                raise _explained(e, asset) from None  # one sentence; the client's own chain fills screens
             asked = response.headers.get("Retry-After", "") if response is not None else ""
             time.sleep(int(asked) if asked.isdigit() else wait)
 
@@ -146,6 +164,8 @@ def _passing(error: Exception, response) -> bool:
     """Is it worth another try? A busy hub and a broken transfer are; a name, a full disk and no network are not."""
     if response is not None:
         return response.status_code in (408, 429, 500, 502, 503, 504)
+    if isinstance(error, LocalEntryNotFoundError):  # so a client before 1.0 says that the hub hung up: it did answer
+        return True
     return not isinstance(error, EntryNotFoundError) and getattr(error, "errno", None) is None
 
 
@@ -237,7 +257,7 @@ def prefetch(
     say(f"{missing_mb:13.1f} MB  to fetch in all{f', with {small} small configuration files' if small else ''}")
     if dry_run:
         return [path for path in here if path]
-    if missing_mb:
+    if None in here:
         _check_space(missing_mb * 1e6, cache_folder(), f"{sum(p is None for p in here)} files")
     paths = []
     for asset in assets:
@@ -284,7 +304,7 @@ def _size_on_hub(asset: Asset) -> float | None:
         url = hf_hub_url(asset.repo, asset.filename, revision=asset.revision, endpoint=endpoint())
         return get_hf_file_metadata(url, timeout=5).size / 1e6
     except (RepositoryNotFoundError, EntryNotFoundError, RevisionNotFoundError) as e:
-        raise _explained(e, asset) from e
+        raise _explained(e, asset) from None
     except Exception:  # no network, a proxy, a hub that is busy: the manifest's size will do
         return None
 

@@ -1,11 +1,15 @@
-"""What the papers print for CLIP ViT-B/32 on the eight tasks, by checkpoint family. Never compare across families.
+"""What others print for these experts, by checkpoint family. Never compare across families.
 
 TA    the Task Arithmetic authors' checkpoints       FB    FusionBench's      TALL  inflated by a leak in DTD's test set
+
+    PUBLISHED      tables of merging methods on the eight tasks, CLIP ViT-B/32
+    ALONE          the base and each expert on its own task, every suite: what `samerge-edu check` compares with
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .manifest import TA8
+from .manifest import TA8, TALL20, WORKSHOP
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ PUBLISHED = (
     Published("WUDI", "FB", _FB, 84.5, (68.0, 72.5, 85.0, 94.6, 94.8, 94.9, 99.3, 66.6)),
     Published("Iso-C", "FB", _FB, 82.8, (69.8, 72.9, 86.0, 89.8, 87.6, 92.4, 98.5, 65.5)),
     Published("Iso-CTS", "FB", _FB, 82.7, (71.1, 74.6, 86.5, 89.0, 83.4, 90.4, 98.1, 68.5)),
-    Published("TSV-M", "FB", "MASS, as noted by third parties", 83.2),
+    Published("TSV-M", "FB", "FusionBench, pull request 52 (83.07)", 83.1),
     Published("zero-shot", "TA", _WUDI, 48.0, (62.3, 59.7, 60.7, 45.5, 31.4, 32.6, 48.5, 43.8)),
     Published("Average", "TA", _WUDI, 65.8, (65.3, 63.4, 71.4, 71.7, 64.2, 52.8, 87.5, 50.1)),
     Published("Task Arithmetic", "TA", _WUDI, 69.1, (55.2, 54.9, 66.7, 78.9, 80.2, 69.7, 97.3, 50.4)),
@@ -125,3 +129,67 @@ PER_TASK = {  # what is printed task by task, for the two readings of SA-Merging
         "stanford-cars": 71.8, "resisc45": 86.5, "gtsrb": 95.0, "mnist": 99.6, "dtd": 71.0,
     },
 }  # fmt: skip
+
+
+# ---------------------------------------------------------------------------- one model at a time
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Accuracies in percent on whole test sets: the base's (`zero_shot`) and each expert's on its own task."""
+
+    source: str
+    zero_shot: Mapping[str, float]
+    experts: Mapping[str, float]
+
+
+def _by_task(accuracies: Sequence[float], tasks: Sequence[str] = TALL20) -> dict[str, float]:
+    return dict(zip(tasks, accuracies, strict=True))
+
+
+_TABLES = "FusionBench, docs/modelpool/clip_vit.md at 26ffec5, the tables of the 20-task model collections"
+_B_32 = Alone(
+    _TABLES,
+    _by_task(
+        (63.18, 59.58, 60.27, 45.00, 31.63, 32.53, 48.26, 44.20, 66.45, 60.64)
+        + (41.25, 83.32, 97.12, 63.72, 89.83, 82.36, 63.01, 11.98, 9.95, 58.65)
+    ),
+    _by_task(
+        (74.86, 78.52, 95.14, 99.07, 97.27, 98.91, 99.58, 79.68, 88.55, 87.96)
+        + (71.61, 92.45, 97.55, 88.38, 97.60, 88.41, 94.75, 95.62, 98.23, 71.28)
+    ),
+)
+_B_16 = Alone(
+    _TABLES,
+    _by_task(
+        (65.54, 64.68, 66.38, 54.11, 51.99, 43.45, 51.73, 45.00, 71.31, 54.02)
+        + (46.39, 88.44, 98.25, 66.33, 90.77, 87.01, 67.30, 12.44, 11.21, 60.57)
+    ),
+    _by_task(
+        (78.92, 85.90, 96.56, 99.00, 97.61, 98.99, 99.70, 82.34, 94.88, 90.55)
+        + (72.76, 94.49, 98.15, 88.78, 98.28, 91.87, 94.53, 95.28, 98.10, 75.73)
+    ),
+)
+_L_14 = Alone(
+    _TABLES,
+    _by_task(
+        (68.22, 77.86, 71.33, 61.19, 58.43, 50.52, 76.31, 55.53, 79.25, 51.21)
+        + (49.96, 93.21, 99.36, 75.05, 95.59, 91.18, 66.96, 12.34, 9.71, 68.92)
+    ),
+    _by_task(
+        (82.76, 92.77, 97.38, 99.11, 97.92, 99.24, 99.76, 85.48, 97.67, 91.13)
+        + (75.93, 95.75, 99.23, 93.00, 99.13, 94.77, 95.28, 95.43, 98.30, 80.45)
+    ),
+)
+# Without SUN397, whose adapter is broken: manifest.WARNINGS. For ViT-L/14 we know no table of KnOTS'.
+_KNOTS = _by_task((74.0, 88.4, 99.0, 96.2, 92.7, 99.3, 58.3), TA8[1:])
+_LORA_16 = _by_task((70.8, 72.3, 88.9, 97.1, 93.2, 91.0, 98.4, 67.9), TA8)
+_MINIATURE = _by_task((0.0, 0.0, 0.0, 0.0), WORKSHOP)
+ALONE = {  # (architecture, LoRA experts?)
+    ("ViT-B-32", False): _B_32,
+    ("ViT-B-16", False): _B_16,
+    ("ViT-L-14", False): _L_14,
+    ("ViT-B-32", True): Alone(f"{_TABLES}; experts: KnOTS' own values", _B_32.zero_shot, _KNOTS),
+    ("ViT-B-16", True): Alone(f"{_TABLES}, and of LoRA-16", _B_16.zero_shot, _LORA_16),
+    ("ViT-L-14", True): Alone(_TABLES, _L_14.zero_shot, {}),
+}
