@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument(
         "--tasks", default=",".join(WORKSHOP), help="names with commas, or 8, 14, 20 (default: %(default)s)"
     )
-    parser.add_argument("--split", default="test", choices=["train", "test"])
+    parser.add_argument("--split", default="test", choices=["train", "val", "test"], help="val is a tenth of train")
     parser.add_argument("--source", default="hub", choices=["hub", "torchvision"])
     parser.add_argument("--dry-run", action="store_true", help="print sizes and fetch nothing")
     parser.add_argument("--to", type=Path, metavar="DIR", help="also copy everything into a folder")

@@ -173,7 +173,9 @@ def test_what_is_not_there_is_said_plainly(served, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"has no repository 'datasets/tanganke/eurosat'"):
         read("eurosat", "test")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
-    with pytest.raises(OSError, match=r"mnist, its test split, could not be fetched: .* does not answer.*SAMERGE_ASSETS=DIR"):
+    with pytest.raises(
+        OSError, match=r"mnist, its test split, could not be fetched: .* does not answer.*SAMERGE_ASSETS=DIR"
+    ):
         read("mnist", "test")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match=r"eurosat: its test split is not on this machine and HF_HUB_OFFLINE"):

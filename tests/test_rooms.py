@@ -14,7 +14,7 @@ FLOORS = [
     {"transforms", "merges"},  # methods
     {"suites"},
     {"methods", "evaluate", "streaming", "leaderboard", "plots"},  # evaluation
-    {"studies", "course", "doctor", "cli", "__main__"},
+    {"studies", "course", "doctor", "selfcheck", "cli", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
