@@ -217,12 +217,8 @@ def prefetch(
     ] = "vit-b-32-lora",
     tasks: Tasks = "",
     images: Annotated[bool, typer.Option("--images", help="The tasks' test images, too.")] = False,
-    ood: Annotated[
-        str, typer.Option(help="And those of tasks without an expert: names with commas, or 'default'.")
-    ] = "",
-    val: Annotated[
-        bool, typer.Option("--val", help="And the training splits, which hold the validation images.")
-    ] = False,
+    ood: Annotated[str, typer.Option(help="And of tasks without an expert: names, or 'default'.")] = "",
+    val: Annotated[bool, typer.Option("--val", help="And the splits that hold the validation images.")] = False,
     to: Annotated[Path | None, typer.Option(help="Also copy all files there, for machines without a network.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print sizes and licences, fetch nothing.")] = False,
 ) -> None:

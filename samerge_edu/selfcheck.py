@@ -115,6 +115,7 @@ def answers(suite, theta: Params, task: str) -> tuple[Tensor, Tensor]:
 def renamed(predicted: Tensor, labels: Tensor) -> float:
     """Accuracy in percent if each answer meant the label that most of its images have: what another order would give.
 
+    >>> import torch
     >>> renamed(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 0, 0]))
     100.0
     """
@@ -139,9 +140,8 @@ def _wrong_base(distance: float) -> str | None:
 
 def _wrong_split(suite, task: str, expected: int | None) -> str | None:
     published, classes = suite.name in SUITES, len(suite.tasks[task].classes)
-    labels = (
-        suite.draw(task, "test", None)[1] if published else suite.images(task)[1]
-    )  # all of them, whatever is tested
+    every = suite.draw(task, "test", None) if published else suite.images(task)  # however few are tested
+    labels = every[1]
     expected = expected or (DATA[task].test_images if published else len(labels))
     if len(labels) != expected:
         return f"the test split has {len(labels)} images, expected {expected}: truncated, or another copy"
@@ -162,9 +162,7 @@ def _wrong_accuracies(
     if not band[0] <= zero_shot <= band[1]:
         return f"zero-shot is outside {band[0]:.1f} to {band[1]:.1f}: other images, other labels or other class names"
     if expert < zero_shot - SLACK:
-        return (
-            f"the expert is worse than the base on its own task ({expert:.1f} < {zero_shot:.1f}): broken, leave it out"
-        )
+        return f"the expert is worse than the base on its own task ({expert:.1f} < {zero_shot:.1f}): a broken one"
     if expert < least:
-        return f"the expert is below {least:.1f}: another checkpoint, or a damaged one"
+        return f"the expert has {expert:.1f}, expected at least {least:.1f}: a broken one, or another checkpoint"
     return None

@@ -120,8 +120,8 @@ def test_what_would_fill_the_memory_is_streamed_and_gives_the_same(hub, alive, m
     assert {key[0] for key in streamed._images} == {"mnist", "eurosat"}  # gtsrb's 344 images are more than 100
     assert max(seen.floats, seen.bytes) == 256
     assert alive["most"] <= 2
+    monkeypatch.setattr("samerge_edu.forecast.free_memory", lambda device: 1e6)
     with pytest.raises(MemoryError, match=r"the images of gtsrb at once needs .* give per_class or n"):
-        monkeypatch.setattr("samerge_edu.forecast.free_memory", lambda device: 1e6)
         streamed.images("gtsrb")
 
 

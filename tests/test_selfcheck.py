@@ -1,4 +1,4 @@
-"""The self-check at first contact: silent on what is right; each planted fault is named. On the miniature, over HTTP."""
+"""The self-check at first contact: all is well where it is, and each planted fault is named. Over HTTP, in miniature."""
 
 import dataclasses
 import json
@@ -93,14 +93,14 @@ def broken_adapter(folder) -> None:
 @pytest.mark.parametrize(
     ("suite", "fault", "tasks", "named"),
     [
-        ("vit-tiny", another_base, ["mnist", "eurosat"], r"the expert is 1\.\d\d of the base's length away .* not its base"),
+        ("vit-tiny", another_base, ["mnist", "eurosat"], r"the expert is 1\.\d\d of .* away .* not its base"),
         ("vit-tiny", truncated, ["eurosat"], "the test split has 50 images, expected 80: truncated"),
         ("vit-tiny", lambda f: relabelled(f, lambda x: (x + 3) % 10), ["eurosat"], "the labels are shuffled"),
         ("vit-tiny", lambda f: relabelled(f, lambda x: x + 1), ["eurosat"], "10 labels from 1 to 10, expected 0 to 9"),
-        ("vit-tiny", lambda f: relabelled(f, lambda x: min(x, 8)), ["eurosat"], "9 labels from 0 to 8, expected 0 to 9"),
-        ("vit-tiny-lora", broken_adapter, ["eurosat"], "below 42.0: another checkpoint, or a damaged one|broken"),
+        ("vit-tiny", lambda f: relabelled(f, lambda x: min(x, 8)), ["eurosat"], "9 labels from 0 to 8, expected 0 to"),
+        ("vit-tiny-lora", broken_adapter, ["eurosat"], r"the expert has \d+\.\d, expected at least 42.0: a broken one"),
     ],
-    ids=["another base", "truncated split", "other order of labels", "labels from 1", "a class missing", "broken adapter"],
+    ids=["another base", "truncated split", "other order", "labels from 1", "a class missing", "broken adapter"],
 )  # fmt: skip
 def test_a_planted_fault_is_named_for_its_tasks_and_no_other(serve, suite, fault, tasks, named):
     serve(fault)
@@ -116,7 +116,7 @@ def test_a_planted_fault_is_named_for_its_tasks_and_no_other(serve, suite, fault
 
 
 def test_the_wrong_activation_is_named(serve):
-    """In the experts' own configuration loading refuses it; in every configuration at once only the self-check sees it."""
+    """In one configuration loading refuses it; in all of them at once only the self-check sees it."""
 
     def everywhere(folder):
         for task in ("mnist", "eurosat"):
@@ -168,7 +168,7 @@ def test_every_suite_has_its_numbers():
     [
         (48.0, 99.0, 99.0, None),
         (48.0, 94.0, 94.0, None),  # 99.6 - SLACK = 93.6
-        (48.0, 92.0, 93.0, "below 93.6: another checkpoint"),
+        (48.0, 92.0, 93.0, "at least 93.6: a broken one, or another checkpoint"),
         (48.0, 19.6, 30.0, "worse than the base on its own task"),
         (10.0, 9.0, 12.0, "other images, other labels or other class names"),  # every label drawn anew
         (12.0, 11.0, 99.0, "labels are shuffled, in another order"),  # classes in another order
