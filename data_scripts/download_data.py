@@ -5,7 +5,7 @@
     python data_scripts/download_data.py --tasks mnist --split train      what finetune_expert.py needs
 
 Licences differ by data set and are printed; several allow research only. SUN397's test split is by far the largest
-(about 7 GB, of 8.8 GB for all eight tasks). Minutes: those of your network. A second call fetches only what is
+(about 7 GB, of 8.7 GB for all eight tasks). Minutes: those of your network. A second call fetches only what is
 missing.
 """
 

@@ -4,7 +4,7 @@
     python data_scripts/evaluate_suite.py --files merged.safetensors      and merges made by `samerge-edu merge`
     python data_scripts/evaluate_suite.py --tasks 8 --device cuda         everything; without --per-class the whole sets
 
-Downloads what is missing: 2.0 GB of models and 0.2 GB of images for the four tasks, 3.4 and 8.8 GB for eight
+Downloads what is missing: 2.0 GB of models and 0.2 GB of images for the four tasks, 3.4 and 8.7 GB for eight
 (licences: see download_experts.py and download_data.py). One expert and one batch of images are in memory at a
 time. Minutes are printed; on a T4 we expect a few for the four tasks, which nobody has measured yet.
 """

@@ -1,4 +1,4 @@
-"""The self-check at first contact: all is well where it is, and each planted fault is named. Over HTTP, in miniature."""
+"""The self-check at first contact: all is well where it is, each planted fault is named. Over HTTP, in miniature."""
 
 import dataclasses
 import json
@@ -98,7 +98,7 @@ def broken_adapter(folder) -> None:
         ("vit-tiny", lambda f: relabelled(f, lambda x: (x + 3) % 10), ["eurosat"], "the labels are shuffled"),
         ("vit-tiny", lambda f: relabelled(f, lambda x: x + 1), ["eurosat"], "10 labels from 1 to 10, expected 0 to 9"),
         ("vit-tiny", lambda f: relabelled(f, lambda x: min(x, 8)), ["eurosat"], "9 labels from 0 to 8, expected 0 to"),
-        ("vit-tiny-lora", broken_adapter, ["eurosat"], r"the expert has \d+\.\d, expected at least 42.0: a broken one"),
+        ("vit-tiny-lora", broken_adapter, ["eurosat"], "a broken one"),
     ],
     ids=["another base", "truncated split", "other order", "labels from 1", "a class missing", "broken adapter"],
 )  # fmt: skip
