@@ -126,7 +126,7 @@ print("validation:", suite.validation)
 # another order, a broken adapter, a test set with images missing. If it finds one, the notebook stops here.
 # (On the command line: `samerge-edu check --suite vit-b-32`.)
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from samerge_edu.selfcheck import check
 
 for finding in check(suite):
