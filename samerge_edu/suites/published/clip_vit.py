@@ -78,7 +78,7 @@ class PublishedSuite(Suite):
         return self.normalise(images.float() / 255) if images.dtype == torch.uint8 else images
 
     def batches(
-        self, task: str, split: str = "test", n: int | None = None, batch: int = 256
+        self, task: str, split: str = "test", n: int | None = None, batch: int = 100
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """(bytes, labels) of a split, on the CPU, one batch at a time."""
         key = task, split, n
