@@ -31,6 +31,7 @@ PerClass = Annotated[
     typer.Option(min=1, help="Look at so many test and validation images of each class (published suites)."),
 ]
 
+
 def complete(known: Callable[[], list[str]]) -> Callable[[str], list[str]]:
     """What the shell offers after TAB: what is typed, whatever its case, completed to the known names."""
     return lambda incomplete: [
@@ -184,7 +185,7 @@ def chosen_methods(named: Sequence[str], lora: bool = False) -> dict:
 
 
 def loaded_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None):
-    """`load_suite`, after a look at the names, the device and at whether the suite has tasks and images to choose from."""
+    """`load_suite`, after a look at the names, the device, and at what there is to choose from in the suite."""
     name = names.one_of("suite", name, names.suites())
     import torch
 
@@ -249,7 +250,8 @@ def check(
 ) -> None:
     """Are these the right models and images? One line a task.
 
-    Run it before you believe a result. Exit code 1 if something is wrong: another base or activation, shuffled labels, a broken adapter, a truncated split.
+    Run it before you believe a result. Exit code 1 if something is wrong: another base or activation, shuffled labels,
+    a broken adapter, a truncated split.
     """
     with one_line_errors():
         from .suites.published.manifest import SUITES
@@ -326,12 +328,25 @@ def chosen_method(name: str) -> tuple:
 
 @app.command()
 def doctor(
+    suite: Annotated[
+        str,
+        typer.Option(
+            help="Measure this suite's acceptance bands again, from its weights.", autocompletion=complete(names.suites)
+        ),
+    ] = "",
+    per_class: Annotated[int, typer.Option(min=1, help="Test images of each class (published suites).")] = 25,
 ) -> None:
     """Look for what is missing, and say what mends it.
 
     Prints versions, device, memory and the suite's acceptance bands. Exit code 1 if something is missing or a band is
     missed; targets, aimed at beside the bands, do not count.
     """
+    with one_line_errors():
+        suite = names.one_of("suite", suite, names.suites()) if suite else ""
+        published = suite in names.published()
+        from . import doctor as checks
+
+        loaded = loaded_suite(suite, per_class=per_class if published else None) if suite else None
     for name, value in checks.machine().items():
         typer.echo(f"{name:<16} {value}")
     well, measured = True, []
