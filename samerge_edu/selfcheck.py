@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .doctor import relative_size
-from .evaluate import scores
+from .evaluate import check_model, scores
 from .params import Params, task_vectors
 from .suites.published.data import DATA
 from .suites.published.manifest import SUITES
@@ -83,7 +83,7 @@ def check(suite) -> Iterator[Finding]:
 
 def _check_task(suite, task: str) -> Finding:
     known = REFERENCES.get(suite.name)
-    theta = {k: suite.experts[task][k] for k in suite.experts[task]}
+    theta = check_model(suite, suite.experts[task])
     distance = relative_size(suite.theta_0, task_vectors(suite.theta_0, [theta]))
     zero_shot = scores(suite, suite.theta_0, tasks=[task])[task]
     predicted, labels = answers(suite, theta, task)

@@ -555,7 +555,7 @@ def adapter(
         tensors |= {f"{name}.lora_A.weight": A, f"{name}.lora_B.weight": B}
         updates[which] = B @ A
     ranks = {f"{which}_proj": 2 + i for i, which in enumerate(layers)}
-    config = {"r": 2, "lora_alpha": 6, "rank_pattern": ranks, "bias": "none", **about}
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "rank_pattern": ranks, "bias": "none", **about}
     (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     (torch.save if weights.endswith(".bin") else save_file)(tensors, folder / weights)
     return updates
