@@ -99,7 +99,8 @@ print(forecast([toy] * 5, per_tensor=True).needs)
 # %%
 for architecture in ("ViT-B-32-quickgelu", "ViT-L-14-quickgelu"):
     with torch.device("meta"):
-        tower = names.build_clip(open_clip.get_model_config(architecture)).visual.state_dict()
+        shapes = names.build_clip(open_clip.get_model_config(architecture)).visual.state_dict()
+    tower = {k: torch.zeros(()).expand(v.shape) for k, v in shapes.items()}  # one number in memory, whatever the shape
     largest = max(v.numel() for v in tower.values())
     print(f"{architecture}: {sum(v.numel() for v in tower.values()):,} numbers, the largest tensor has {largest:,}")
     for how, needed in forecast([tower] * 9, per_tensor=True).needs.items():
