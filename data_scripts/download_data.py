@@ -5,7 +5,7 @@
     python data_scripts/download_data.py --tasks mnist --split train      what finetune_expert.py needs
 
 Licences differ by data set and are printed; several allow research only. SUN397's test split is by far the largest
-(about 7 GB, of 8.8 GB for all eight tasks). Minutes: those of your network. A second call fetches only what is
+(about 7 GB, of 8.7 GB for all eight tasks). Minutes: those of your network. A second call fetches only what is
 missing.
 """
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument(
         "--tasks", default=",".join(WORKSHOP), help="names with commas, or 8, 14, 20 (default: %(default)s)"
     )
-    parser.add_argument("--split", default="test", choices=["train", "test"])
+    parser.add_argument("--split", default="test", choices=["train", "val", "test"], help="val is a tenth of train")
     parser.add_argument("--source", default="hub", choices=["hub", "torchvision"])
     parser.add_argument("--dry-run", action="store_true", help="print sizes and fetch nothing")
     parser.add_argument("--to", type=Path, metavar="DIR", help="also copy everything into a folder")

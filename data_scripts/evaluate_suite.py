@@ -4,7 +4,7 @@
     python data_scripts/evaluate_suite.py --files merged.safetensors      and merges made by `samerge-edu merge`
     python data_scripts/evaluate_suite.py --tasks 8 --device cuda         everything; without --per-class the whole sets
 
-Downloads what is missing: 2.0 GB of models and 0.2 GB of images for the four tasks, 3.4 and 8.8 GB for eight
+Downloads what is missing: 2.0 GB of models and 0.2 GB of images for the four tasks, 3.4 and 8.7 GB for eight
 (licences: see download_experts.py and download_data.py). One expert and one batch of images are in memory at a
 time. Minutes are printed; on a T4 we expect a few for the four tasks, which nobody has measured yet.
 """
@@ -14,7 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from samerge_edu.suites.published.clip_vit import load_clip_vit, streamed_accuracy, without_proj
+from samerge_edu.evaluate import scores
+from samerge_edu.suites.published.clip_vit import load_clip_vit, without_proj
 from samerge_edu.suites.published.hub import open_safetensors
 from samerge_edu.suites.published.manifest import MODELS, WORKSHOP
 from samerge_edu.suites.published.names import image_tower
@@ -41,10 +42,19 @@ def main() -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print the table, row by row as it is measured."""
-    suite = load_clip_vit(options.tasks, (), model=options.model, lora=options.lora, device=options.device)
+    suite = load_clip_vit(
+        options.tasks,
+        (),
+        model=options.model,
+        lora=options.lora,
+        per_class=options.per_class,
+        device=options.device,
+    )
     tasks, start = list(suite.tasks), time.perf_counter()
-    limit = f"at most {options.per_class} test images of each class" if options.per_class else "whole test sets"
-    print(f"{suite.family}; {limit}\n{'':<28}" + "".join(f"{t[:9]:>10}" for t in [*tasks, "mean"]))
+    print(
+        f"{suite.family}{'' if options.per_class else ', whole test sets'}\n{'':<28}"
+        + "".join(f"{t[:9]:>10}" for t in [*tasks, "mean"])
+    )
 
     def row(name: str, accuracies: list[float]) -> None:
         print(
@@ -54,8 +64,8 @@ def evaluate(options: argparse.Namespace) -> None:
     models = {"zero-shot": suite.theta_0}
     models |= {f.name: without_proj(image_tower(open_safetensors(f, options.device))) for f in options.files}
     for name, theta in models.items():
-        row(name, [streamed_accuracy(suite, theta, t, options.per_class) for t in tasks])
-    row("experts, each on its own", [streamed_accuracy(suite, suite.experts[t], t, options.per_class) for t in tasks])
+        row(name, list(scores(suite, theta, tasks=tasks).values()))
+    row("experts, each on its own", [scores(suite, suite.experts[t], tasks=[t])[t] for t in tasks])
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes on {options.device}")
     if options.model == "ViT-B-32" and not options.lora and any(p.on(tasks) is not None for p in PUBLISHED):
         print("\npublished, mean over the same tasks (compare within a family only):")

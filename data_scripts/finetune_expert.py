@@ -4,10 +4,12 @@
     python data_scripts/finetune_expert.py --device cuda --out expert                                MNIST, ViT-B/32
     python data_scripts/finetune_expert.py --lora 16 --lr 3e-4 --device cuda --out expert            the same as LoRA
 
-The published recipe: AdamW, lr 1e-5 with warm-up and cosine, weight decay 0.1, text tower frozen. By default 1,000
-steps of 32 on 4,000 training images, which are held in memory (2.4 GB at 224 x 224); the published runs saw the
-whole training sets. Downloads the base (605 MB, MIT) and MNIST (16 MB, CC BY-SA 3.0). Minutes on a T4: not
-measured yet; the script prints its own. Interrupt it as you like: the same command goes on where it was saved.
+The recipe of the Task Arithmetic authors: AdamW, lr 1e-5 with warm-up and cosine, weight decay 0.1, text tower
+frozen. (FusionBench's experts, the ones that the suites load: Adam, lr 1e-5 throughout, no weight decay, 4,000 steps
+of 32.) By default 1,000 steps of 32 on 4,000 training images, which are held in memory (2.4 GB at 224 x 224); the
+published runs saw the whole training sets. Downloads the base (605 MB, MIT) and MNIST (16 MB, CC BY-SA 3.0). Minutes
+on a T4: not measured yet; the script prints its own. Interrupt it as you like: the same command goes on where it was
+saved.
 """
 
 import argparse

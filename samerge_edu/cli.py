@@ -1,4 +1,4 @@
-"""The command line: samerge-edu doctor | leaderboard | methods | suites | ablate | prefetch | merge | lab | ...
+"""The command line: samerge-edu doctor | check | leaderboard | methods | suites | ablate | prefetch | merge | lab | ...
 
 Commands import what they need when they run, so that `--help` and a mistyped name answer at once. A mistake of
 the caller ends with one line on stderr and exit code 2, before any work. The first sentence of a command's docstring
@@ -25,6 +25,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+PerClass = Annotated[
+    int | None,
+    typer.Option(min=1, help="Look at so many test and validation images of each class (published suites)."),
+]
 
 
 def complete(known: Callable[[], list[str]]) -> Callable[[str], list[str]]:
@@ -70,7 +75,7 @@ def one_line_errors() -> Iterator[None]:
     """Turn a complaint about input, files or memory into one line on stderr and exit code 2."""
     try:
         yield
-    except (ValueError, OSError, MemoryError) as e:
+    except (ValueError, OSError, MemoryError, ImportError) as e:
         typer.echo(f"samerge-edu: {' '.join(str(e).split())}", err=True)
         raise typer.Exit(2) from None
 
@@ -93,6 +98,7 @@ def leaderboard(
     add: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Your own: a file with METHODS = {'mine': function}.")
     ] = None,
+    per_class: PerClass = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the whole record to this JSON file.")] = None,
@@ -111,9 +117,10 @@ def leaderboard(
         from . import leaderboard as board
 
         board.check_writable([csv, json, png])
-        loaded = loaded_suite(suite, device)
+        loaded = loaded_suite(suite, device, per_class=per_class)
         chosen = chosen_methods(named, lora=bool(loaded.adapters), own=own)
-    typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\n{board.heading()}")
+    typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\nvalidation: {loaded.validation}")
+    typer.echo(board.heading())
 
     def each(record: dict, rows: list[dict]) -> None:
         with tqdm.external_write_mode():
@@ -200,8 +207,8 @@ def chosen_methods(named: Sequence[str], lora: bool = False, own: dict | None = 
     return {name: method for name, method in rows.items() if not named or name in named}
 
 
-def loaded_suite(name: str, device: str = "cpu", tasks: str = ""):
-    """`load_suite`, after a look at the names, the device and at whether the suite has tasks to choose from."""
+def loaded_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None):
+    """`load_suite`, after a look at the names, the device, and at what there is to choose from in the suite."""
     name = names.one_of("suite", name, names.suites())
     import torch
 
@@ -210,10 +217,13 @@ def loaded_suite(name: str, device: str = "cpu", tasks: str = ""):
 
     if tasks and name not in SUITES:
         raise ValueError(f"--tasks: the experts of '{name}' are fixed; a choice have {', '.join(SUITES)}")
+    if per_class and name not in SUITES:
+        raise ValueError(f"--per-class: the images of '{name}' are fixed; a choice have {', '.join(SUITES)}")
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     if device not in devices:
         raise ValueError(f"unknown device '{device}'; here there are: {', '.join(devices)}")
-    return load_suite(name, device=device, **({"tasks": tasks} if tasks else {}))
+    chosen = ({"tasks": tasks} if tasks else {}) | ({"per_class": per_class} if per_class else {})
+    return load_suite(name, device=device, **chosen)
 
 
 # ---------------------------------------------------------------------------- published experts
@@ -231,21 +241,60 @@ def prefetch(
     ] = "vit-b-32-lora",
     tasks: Tasks = "",
     images: Annotated[bool, typer.Option("--images", help="The tasks' test images, too.")] = False,
+    ood: Annotated[str, typer.Option(help="And of tasks without an expert: names, or 'default'.")] = "",
+    val: Annotated[bool, typer.Option("--val", help="And the splits that hold the validation images.")] = False,
     to: Annotated[Path | None, typer.Option(help="Also copy all files there, for machines without a network.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print sizes and licences, fetch nothing.")] = False,
 ) -> None:
     """Download published experts and check them.
 
     Prints first what they weigh; a second call only checks. Afterwards the suite works without a network here, and
-    elsewhere with SAMERGE_ASSETS=DIR of `--to DIR`.
+    elsewhere with SAMERGE_ASSETS=DIR of `--to DIR`; a classroom that also
+    chooses scales and looks at OOD tasks needs --images --val --ood default.
     """
     with one_line_errors():
         from .suites.published.clip_vit import prefetch_suite
         from .suites.published.hub import cache_folder
-        from .suites.published.manifest import WORKSHOP
+        from .suites.published.manifest import OOD, WORKSHOP
 
-        prefetch_suite(suite, tasks or WORKSHOP, images=images, dry_run=dry_run, to=to, say=typer.echo)
+        abroad = OOD if ood == "default" else ood
+        prefetch_suite(
+            suite, tasks or WORKSHOP, images=images, ood=abroad, val=val, dry_run=dry_run, to=to, say=typer.echo
+        )
         typer.echo(f"{'would be kept' if dry_run else 'kept'} in {cache_folder()}")
+
+
+@app.command()
+def check(
+    suite: SuiteName = "pocket",
+    tasks: Tasks = "",
+    per_class: Annotated[int, typer.Option(min=1, help="Test images of each class (published suites).")] = 25,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Are these the right models and images? One line a task.
+
+    Run it before you believe a result. Exit code 1 if something is wrong: another base or activation, shuffled labels,
+    a broken adapter, a truncated split.
+    """
+    with one_line_errors():
+        from .suites.published.manifest import SUITES
+
+        loaded = loaded_suite(suite, device, tasks, per_class if suite in SUITES else None)
+        raise typer.Exit(0 if print_findings(loaded) else 1)
+
+
+def print_findings(suite) -> bool:
+    """Print the self-check of a suite line by line, as it goes on; whether all is well."""
+    from . import selfcheck
+
+    known = selfcheck.REFERENCES.get(suite.name)
+    typer.echo(f"suite {suite.name}: {suite.family}\nin brackets: {known.source if known else 'nothing is published'}")
+    well = True
+    for finding in selfcheck.check(suite):
+        typer.echo(finding)
+        well = well and finding.problem is None
+    typer.echo("All is well." if well else "Do not use these numbers before the problem is solved.")
+    return well
 
 
 @app.command()
@@ -415,6 +464,7 @@ def doctor(
             help="Measure this suite's acceptance bands again, from its weights.", autocompletion=complete(names.suites)
         ),
     ] = "",
+    per_class: Annotated[int, typer.Option(min=1, help="Test images of each class (published suites).")] = 25,
 ) -> None:
     """Look for what is missing, and say what mends it.
 
@@ -423,12 +473,19 @@ def doctor(
     """
     with one_line_errors():
         suite = names.one_of("suite", suite, names.suites()) if suite else ""
+        published = suite in names.published()
         from . import doctor as checks
 
-        loaded = loaded_suite(suite) if suite else None
+        loaded = loaded_suite(suite, per_class=per_class if published else None) if suite else None
     for name, value in checks.machine().items():
         typer.echo(f"{name:<16} {value}")
-    measured = checks.bands(loaded) if loaded else checks.recorded_bands() or []
+    well, measured = True, []
+    if published:  # pocket's bands are about pocket; a published suite has its own
+        typer.echo()
+        with one_line_errors():
+            well = print_findings(loaded)
+    else:
+        measured = checks.bands(loaded) if loaded else checks.recorded_bands() or []
     if measured:
         typer.echo(f"\n{suite or 'pocket'} suite, {'measured now' if suite else 'as recorded when it was built'}:")
     for band in measured:
@@ -438,7 +495,7 @@ def doctor(
     typer.echo("\nNothing is missing." if not missing else "\nMissing:")
     for what, repair in missing.items():
         typer.echo(f"  {what}\n      {repair}")
-    if missing or any(checks.outside(band) and not checks.is_target(band) for band in measured):
+    if missing or not well or any(checks.outside(band) and not checks.is_target(band) for band in measured):
         raise typer.Exit(1)
 
 

@@ -49,10 +49,8 @@ def scores(
     for task in tasks:
         if task not in suite.tasks:
             raise ValueError(f"unknown task: got '{task}', expected one of {', '.join(suite.tasks)}")
-    images, labels = zip(*(suite.images(task, split, n) for task in tasks), strict=True)
-    z = suite.encode(theta, torch.cat(images)).split([len(y) for y in labels])
     per_task = {}
-    for task, z_task, y in zip(tasks, z, labels, strict=True):
+    for task, z_task, y in suite.features(theta, tasks, split, n):
         predicted = (z_task @ suite.heads[task].T).argmax(dim=1)
         per_task[task] = 100 * (predicted == y).double().mean().item()
     return per_task

@@ -11,6 +11,11 @@ Faults are lists, one word a request, used up from the front:
     corrupt      the right length, one byte changed
     down         the connection is closed without an answer
 
+`hub.xet = True` sends the two headers of the hub's Xet storage with every large file, as the hub does for nearly all
+of them by now. The storage itself speaks a protocol of its own; `plain_xet` is a stand-in for the client's side of it,
+which fetches the same bytes over HTTP. Everything the client does besides (since 1.32: files shared by repositories) is
+its own code.
+
 As a program it makes the miniature suite and serves it until it is ended:  python tests/hub_server.py FOLDER
 """
 
@@ -39,6 +44,7 @@ class HubServer:
         self.folder = Path(folder)
         self.faults: dict[str, list[str]] = defaultdict(list)
         self.requests: list[tuple[str, str, str | None]] = []
+        self.xet = False
         repos = [p.relative_to(self.folder).as_posix() for p in self.folder.glob("*/*") if p.parts[-2] != "datasets"]
         repos += [p.relative_to(self.folder).as_posix() for p in self.folder.glob("datasets/*/*")]
         self.commits = {repo: commit_of(self.folder / repo) for repo in repos}
@@ -55,6 +61,14 @@ class HubServer:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+
+def plain_xet(*, incomplete_path: Path, xet_file_data, headers: dict, expected_size: int, **_) -> None:
+    """In the place of `huggingface_hub.file_download.xet_get`: the file over HTTP, from the route it was given."""
+    from huggingface_hub.file_download import http_get
+
+    with Path(incomplete_path).open("wb") as f:
+        http_get(xet_file_data.refresh_route, f, headers=headers, expected_size=expected_size)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -163,6 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
         if file.suffix != ".json":  # as for the hub's large files
             self.send_header("X-Linked-Etag", f'"{etag}"')
             self.send_header("X-Linked-Size", str(len(data)))
+            if self.hub.xet:
+                self.send_header("X-Xet-Hash", hashlib.sha256(b"xet" + data).hexdigest())  # any other 64 digits
+                self.send_header("X-Xet-Refresh-Route", f"{self.hub.url}{urlsplit(self.path).path}")
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.send_header("Accept-Ranges", "bytes")

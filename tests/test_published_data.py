@@ -15,6 +15,7 @@ from tiny_hub import write_data
 
 import samerge_edu
 from samerge_edu.suites.published import data as data_module
+from samerge_edu.suites.published.clip_vit import load_clip_vit, prefetch_suite
 from samerge_edu.suites.published.data import DATA, balanced, fetch, parquet_files, read
 from samerge_edu.suites.published.manifest import TALL20
 
@@ -172,15 +173,27 @@ def test_what_is_not_there_is_said_plainly(served, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"has no repository 'datasets/tanganke/eurosat'"):
         read("eurosat", "test")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
-    with pytest.raises(OSError, match=r"ylecun/mnist/mnist/test-\*.parquet could not be fetched .*SAMERGE_ASSETS=DIR"):
+    with pytest.raises(
+        OSError, match=r"mnist, its test split, could not be fetched: .* does not answer.*SAMERGE_ASSETS"
+    ):
         read("mnist", "test")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match=r"eurosat: its test split is not on this machine and HF_HUB_OFFLINE"):
         read("eurosat", "test")
-    monkeypatch.setattr(data_module.pd, "read_parquet", lambda *a, **k: (_ for _ in ()).throw(ImportError("pyarrow")))
-    monkeypatch.setenv("SAMERGE_ASSETS", str(served.folder))
+
+
+def test_without_pyarrow_nothing_is_fetched(served, monkeypatch):
+    monkeypatch.setattr(data_module, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install pyarrow"):
         read("mnist", "test")
+    with pytest.raises(ImportError, match="pip install pyarrow"):
+        fetch("mnist", "test", say=lambda line: None)
+    assert {method for method, path, _ in served.requests if "api" not in path} <= {"HEAD"}
+    with pytest.raises(ImportError, match="pip install pyarrow"):
+        prefetch_suite("vit-tiny", images=True, say=lambda line: None)
+    with pytest.raises(ImportError, match="pip install pyarrow"):
+        load_clip_vit(model="ViT-tiny")
+    assert not any("tiny-clip" in path for _, path, _ in served.requests)
 
 
 # ---------------------------------------------------------------------------- torchvision

@@ -4,20 +4,27 @@ Each fault is made by `hub_server.HubServer`. After each, the cache holds whole,
 """
 
 import errno
+import importlib.util
+import io
 import json
 import os
 import pickle
 import re
 import shutil
+import ssl
 import subprocess
 import sys
+import time
+import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.error import HTTPError, URLError
 
 import huggingface_hub
 import pytest
 import torch
-from hub_server import HubServer
+from hub_server import HubServer, plain_xet
 from safetensors.torch import save_file
 
 from samerge_edu.lora import dense
@@ -26,6 +33,8 @@ from samerge_edu.suites.published.clip_vit import prefetch_suite, read_adapter, 
 from samerge_edu.suites.published.manifest import HASHES, MODELS, REVISIONS, TALL20, WORKSHOP, Asset
 
 HERE = Path(__file__).parent
+KEEPS_HALF_FILES = huggingface_hub.__version__.startswith("0.")
+SHARES_FILES = importlib.util.find_spec("huggingface_hub.utils._shared_blobs") is not None  # since 1.32
 FILE = Asset("org/model_a", "model.safetensors", 1, "MIT", "12")
 CONFIG = Asset("org/model_a", "config.json", 0.001, "MIT", "12")
 
@@ -60,10 +69,10 @@ def kept(tmp_path: Path) -> list[str]:
 
 
 def leftovers(tmp_path: Path) -> list[Path]:
-    """Half files, and blobs that no name points to."""
-    cache = tmp_path / "cache"
-    named = {p.resolve() for p in cache.rglob("snapshots/*/*")}
-    return [p for p in cache.rglob("*") if p.suffix == ".incomplete" or (p.parent.name == "blobs" and p not in named)]
+    """Half files, and blobs that no name points to. A client before 1.0 keeps half a file to go on there: not ours."""
+    blobs = [p for p in (tmp_path / "cache").glob("*--*/blobs/*") if p.suffix != ".incomplete" or not KEEPS_HALF_FILES]
+    named = {hub._blob(p) for p in (tmp_path / "cache").rglob("snapshots/*/*")}
+    return [p for p in blobs if p not in named]
 
 
 def gets(served: HubServer) -> list[str | None]:
@@ -191,6 +200,103 @@ def test_without_a_network(served, tmp_path, monkeypatch):
     assert leftovers(tmp_path) == []
 
 
+def test_without_a_network_there_is_one_sentence_and_no_chain(served, monkeypatch, capfd):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    began = time.perf_counter()
+    for use in (hub.locate, lambda asset: hub.prefetch([asset], say=lambda line: None)):
+        with pytest.raises(OSError, match="does not answer; without a network: `samerge-edu prefetch --to DIR`") as e:
+            use(FILE)
+        chained = traceback.format_exception(e.value)
+        assert sum(line.startswith("Traceback") for line in chained) == 1
+    assert time.perf_counter() - began < 5  # not as long as the client's own patience
+    assert capfd.readouterr().err == ""  # nor its log of tries
+
+
+def test_a_hub_that_refuses_or_has_an_unknown_certificate_is_reachable(monkeypatch):
+    def answer(error):
+        monkeypatch.setattr(hub, "urlopen", lambda *a, **k: (_ for _ in ()).throw(error))
+        hub.check_reachable("it")
+
+    answer(HTTPError("x", 429, "busy", {}, io.BytesIO()))
+    answer(URLError(ssl.SSLCertVerificationError()))
+    with pytest.raises(OSError, match=r"it could not be fetched: .* does not answer"):
+        answer(URLError(ConnectionRefusedError()))
+    with pytest.raises(OSError, match="does not answer"):
+        answer(TimeoutError())
+
+
+def test_an_error_of_the_client_is_told_without_its_chain(served):
+    served.faults["model.safetensors"] = ["429"] * 100
+    with pytest.raises(OSError, match="keeps answering") as e:
+        hub.locate(FILE)
+    assert sum(line.startswith("Traceback") for line in traceback.format_exception(e.value)) == 1
+
+
+# ---------------------------------------------------------------------------- files that repositories share (Xet)
+
+
+@pytest.fixture
+def xet(served, monkeypatch):
+    """The hub's Xet headers, and a client that takes them up."""
+    served.xet = True
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False, raising=False)
+    monkeypatch.setattr(huggingface_hub.file_download, "is_xet_available", lambda: True)
+    monkeypatch.setattr(huggingface_hub.file_download, "xet_get", plain_xet)
+    return served
+
+
+def shared(tmp_path: Path) -> list[Path]:
+    """The files in the store that repositories share."""
+    return [p for p in (tmp_path / "cache/blobs").glob("*/*") if len(p.name) == 64]
+
+
+def twin(served: HubServer) -> Asset:
+    """The same file in another repository, as base models and their copies are."""
+    shutil.copy(served.folder / FILE.repo / FILE.filename, served.folder / "org/model_b" / FILE.filename)
+    return Asset("org/model_b", FILE.filename, 1, "MIT", "12")
+
+
+def test_a_xet_file_is_what_the_hub_says(xet, tmp_path):
+    path = hub.locate(FILE)
+    assert right(path, xet)
+    assert hub.expected_sha256(FILE, path) == hub.sha256(path)  # not the Xet hash, which looks the same
+    hub.verify(FILE, path)
+    asked = len(xet.requests)
+    assert right(hub.prefetch([FILE], say=lambda line: None)[0], xet)
+    assert len(gets(xet)) == 1
+    assert len(xet.requests) == asked
+    assert len(shared(tmp_path)) == SHARES_FILES
+
+
+def test_what_is_thrown_away_is_ours_and_not_what_repositories_share(xet, tmp_path):
+    other = twin(xet)
+    assert right(hub.locate(other), xet)
+    with pytest.raises(ValueError, match="its authors replaced it"):
+        hub.locate(replace(FILE, sha256="0" * 64))
+    assert not list((tmp_path / "cache/models--org--model_a").glob("blobs/*"))
+    assert not list((tmp_path / "cache/models--org--model_a").glob("snapshots/*/*"))
+    assert right(hub.locate(other), xet)  # the other repository's file is still here, and whole
+    assert len(shared(tmp_path)) == SHARES_FILES
+    assert leftovers(tmp_path) == []
+
+
+def test_a_damaged_xet_file_does_not_stay_damaged_for_ever(xet, tmp_path):
+    xet.faults["model.safetensors"] = ["corrupt"]
+    if SHARES_FILES:  # fetched once more, past the store that would hand out the damaged one
+        assert right(hub.locate(FILE), xet)
+    else:
+        with pytest.raises(ValueError, match="thrown away"):
+            hub.locate(FILE)
+        assert right(hub.locate(FILE), xet)
+    assert len(gets(xet)) == 2
+    xet.faults["model.safetensors"] = ["corrupt"] * 2
+    shutil.rmtree(tmp_path / "cache")
+    for _ in range(1 if SHARES_FILES else 2):
+        with pytest.raises(ValueError, match="thrown away"):
+            hub.locate(FILE)
+    assert kept(tmp_path) == []
+
+
 FETCH = """
 import sys
 from samerge_edu.suites.published import hub
@@ -245,9 +351,8 @@ def test_a_disk_that_is_too_small_is_noticed_before(served, monkeypatch):
 def test_a_dry_run_prints_exact_sizes_and_fetches_nothing(served, tmp_path):
     lines = []
     assert hub.prefetch([CONFIG, FILE], dry_run=True, say=lines.append) == []
-    assert lines[0].split() == ["0.0", "MB", "to", "fetch", "org/model_a/config.json", "[MIT]"]
-    assert lines[1].split()[:4] == ["1.0", "MB", "to", "fetch"]
-    assert "1.0 MB  to fetch in all" in lines[2]
+    assert lines[0].split() == ["1.0", "MB", "to", "fetch", "org/model_a/model.safetensors", "[MIT]"]
+    assert lines[1].strip() == "1.0 MB  to fetch in all, with 1 small configuration files"
     assert {method for method, _, _ in served.requests} == {"HEAD"}
     assert kept(tmp_path) == []
 
@@ -278,9 +383,45 @@ def test_a_stick_for_machines_without_a_network(served, tmp_path, monkeypatch):
     with (stick / "org/model_a/model.safetensors").open("r+b") as f:
         f.seek(500_000)
         f.write(b"x")
-    with pytest.raises(ValueError, match=r"damaged on the way .* Remove it and try again"):
-        hub.prefetch([CONFIG, FILE], say=lambda line: None)
+    for use in (hub.locate, lambda asset: hub.prefetch([CONFIG, asset], say=lambda line: None)):
+        with pytest.raises(ValueError, match=r"damaged on the way .* Remove it and try again"):
+            use(FILE)
     assert (stick / "org/model_a/model.safetensors").exists()  # somebody's stick is not ours to clean
+
+
+def test_a_stick_is_checked_against_the_manifest_too(served, tmp_path, monkeypatch):
+    (target := tmp_path / "stick" / FILE.repo).mkdir(parents=True)  # made by hand: no SHA256SUMS
+    shutil.copy(served.folder / FILE.repo / FILE.filename, target)
+    monkeypatch.setenv("SAMERGE_ASSETS", str(tmp_path / "stick"))
+    assert hub.locate(replace(FILE, sha256=hub.sha256(target / FILE.filename))) == target / FILE.filename
+    with pytest.raises(ValueError, match=r"got sha256 .* Remove it and try again"):
+        hub.locate(replace(FILE, sha256="0" * 64))
+    assert (target / FILE.filename).exists()
+
+
+@pytest.mark.parametrize("junk", ["# made on Monday", "", "0" * 64, f"{'0' * 63}g  x", f"{'0' * 64} x"])
+def test_junk_in_the_list_of_hashes_is_named_with_its_line(served, tmp_path, monkeypatch, junk):
+    stick = tmp_path / "stick"
+    hub.prefetch([FILE], to=stick, say=lambda line: None)
+    with (stick / hub.SUMS).open("a", encoding="utf-8") as f:
+        f.write(f"{'0' * 64} *org/binary.safetensors\n{junk}\n")  # the second form is sha256sum's own, for binaries
+    monkeypatch.setenv("SAMERGE_ASSETS", str(stick))
+    for use in (hub.locate, lambda asset: hub.prefetch([asset], to=stick, say=lambda line: None)):
+        with pytest.raises(ValueError, match=r"SHA256SUMS, line 3: got '.*', expected a sha256, two blanks and a name"):
+            use(FILE)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of a POSIX system")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_packed_folder_is_as_open_as_the_umask_says(served, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        hub.prefetch([CONFIG, FILE], to=tmp_path / "shared", say=lambda line: None)
+    finally:
+        os.umask(before)
+    files = [p for p in (tmp_path / "shared").rglob("*") if p.is_file()]
+    assert {p.stat().st_mode & 0o777 for p in files} == {mode}
+    assert len(files) == 3
 
 
 def test_a_dry_run_of_every_line_of_the_manifest(tmp_path, monkeypatch):
@@ -295,6 +436,8 @@ def test_a_dry_run_of_every_line_of_the_manifest(tmp_path, monkeypatch):
         lines = []
         hub.prefetch(sorted(assets, key=str), dry_run=True, say=lines.append)
     assert len(assets) == len(MODELS) * (2 + 2 * 2 * len(TALL20)) == 328
+    assert {path for _, path, _ in server.requests} == {f"{a.repo}/resolve/{a.revision}/{a.filename}" for a in assets}
+    assert len(lines) == len([a for a in assets if not a.filename.endswith(".json")]) + 1
     assert all(line.split()[:4] == ["0.0", "MB", "to", "fetch"] for line in lines[:-1])  # found, with its size
     assert {r for r in REVISIONS} | {h for h in HASHES} <= {a.repo for a in assets}  # no pin of a name that is not used
 
@@ -304,9 +447,9 @@ def test_a_suite_is_prefetched_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     lines = []
     prefetch_suite("vit-b-32-lora", "mnist,gtsrb", images=True, dry_run=True, say=lines.append)
-    assert [line.split()[-1] for line in lines if "KnOTS" in line] == ["authors]"] * 4
-    assert f"{605 + 2 * 4.75 + 0.003:.1f} MB  to fetch in all" in lines[6]
-    assert [line.split()[4] for line in lines[7:]] == ["mnist,", "gtsrb,"]
+    assert [line.split()[-1] for line in lines if "KnOTS" in line] == ["authors]"] * 2
+    assert f"{605 + 2 * 4.75 + 0.003:.1f} MB  to fetch in all, with 3 small" in lines[3]
+    assert [line.split()[4] for line in lines[4:]] == ["mnist,", "gtsrb,"]
     with pytest.raises(ValueError, match="suite: got 'pocket', expected one of vit-b-32, vit-b-32-lora"):
         prefetch_suite("pocket", dry_run=True)
 
@@ -412,7 +555,7 @@ def adapter(
         tensors |= {f"{name}.lora_A.weight": A, f"{name}.lora_B.weight": B}
         updates[which] = B @ A
     ranks = {f"{which}_proj": 2 + i for i, which in enumerate(layers)}
-    config = {"r": 2, "lora_alpha": 6, "rank_pattern": ranks, "bias": "none", **about}
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "rank_pattern": ranks, "bias": "none", **about}
     (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     (torch.save if weights.endswith(".bin") else save_file)(tensors, folder / weights)
     return updates

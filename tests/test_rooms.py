@@ -18,7 +18,7 @@ FLOORS = [
     set(
         "methods evaluate streaming leaderboard plots merging merging_files contract own_methods".split()
     ),  # evaluation
-    {"studies", "course", "doctor", "cli", "__main__"},
+    {"studies", "course", "doctor", "selfcheck", "cli", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -338,7 +338,7 @@ def test_the_published_suite_keeps_the_protocol(suite):
 
 def test_lora_experts_and_a_limited_test_set(suite):
     lora = load_clip_vit(("mnist", "eurosat"), (), model="ViT-tiny", lora=True, per_class=3)
-    assert lora.family == "tiny: made by tests/tiny_hub.py, at most 3 test images of each class"
+    assert lora.family == "tiny: made by tests/tiny_hub.py, at most 3 images of each class"
     assert len(lora.images("mnist")[1]) == 30
     assert len(lora.images("mnist", "train")[1]) == 70  # of 80; the first of each class is validation
     tau = task_vectors(lora.theta_0, [lora.experts["mnist"]])[0]

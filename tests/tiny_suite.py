@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from samerge_edu.lora import LoRA, dense
 from samerge_edu.params import add
+from samerge_edu.suites.suite import Suite
 
 
 @dataclass
@@ -25,6 +26,7 @@ class TinySuite:
 
     name = "tiny"
     family = "random numbers"
+    validation = "other random numbers"
     attention_heads = 2
     device = torch.device("cpu")
     id_tasks = ("ink", "noise", "land")
@@ -59,6 +61,8 @@ class TinySuite:
         }
         self.encoded = 0
 
+    features = Suite.features
+
     def images(self, task, split, n=None):
         images, labels = self.data[task, split]
         return images[:n], labels[:n]
@@ -85,6 +89,8 @@ class PeakSuite:
         self.id_tasks, self.ood_tasks = ["home"], ["abroad"]
         self.heads = {task: torch.eye(2) for task in self.tasks}
         self.tried = []
+
+    features = Suite.features
 
     def images(self, task, split, n=None):
         reach = torch.linspace(0.01, 4, self.n) if task == "home" else torch.full((self.n,), -1.0)

@@ -1,7 +1,7 @@
 """What every suite offers."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class Suite:
     visual     the open_clip image tower that gives the parameters their meaning; its own weights are never used
     draw       (task, split, n) -> images (n, 3, H, W) as the tower expects them, labels (n,)
     family     which training run the checkpoints come from: printed beside every number
+    validation what the "val" split is to the experts: a scale chosen on images they were trained on is optimistic
     adapters   task -> LoRA, where the experts are LoRA experts
     read       captions -> (n, dim) text features of length 1: what the heads are made of
     """
@@ -46,6 +47,7 @@ class Suite:
     attention_heads: int
     adapters: Mapping[str, Any] = field(default_factory=dict)
     read: Callable[[Sequence[str]], Tensor] | None = None
+    validation: str = "images that no expert was trained on"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _images: dict = field(default_factory=dict, repr=False)
 
@@ -95,8 +97,20 @@ class Suite:
         self.visual.eval()
         half = precision() == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            features = [functional_call(self.visual, theta, (x,)) for x in images.split(batch)]
+            features = [functional_call(self.visual, theta, (self.ready(x),)) for x in images.split(batch)]
         return F.normalize(torch.cat(features).float(), dim=-1)
+
+    def ready(self, images: Tensor) -> Tensor:
+        """A batch as the tower expects it, which here it is already."""
+        return images
+
+    def features(
+        self, theta: Params, tasks: Sequence[str], split: str = "test", n: int | None = None
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """(task, features (n, dim) of length 1, labels (n,)) of each task, in one pass of the encoder over all."""
+        images, labels = zip(*(self.images(task, split, n) for task in tasks), strict=True)
+        z = self.encode(theta, torch.cat(images)).split([len(y) for y in labels])
+        yield from zip(tasks, z, labels, strict=True)
 
 
 def precision() -> str:

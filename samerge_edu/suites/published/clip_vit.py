@@ -8,6 +8,7 @@ Heads are text, embedded by the frozen text tower when a task is first asked for
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,27 +17,89 @@ from pathlib import Path
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL.Image import Image
 from torch import Tensor
+from torchvision.transforms import Compose, Normalize
+from torchvision.transforms.functional import pil_to_tensor
 
-from ...forecast import check_fits
+from ...forecast import check_fits, free_memory
 from ...lora import CONFIG, WEIGHTS, LoRA, dense, read_peft
 from ...params import Params, add, structure
 from ..suite import Suite
-from .data import fetch, read
+from .data import check_can_read, fetch, read
 from .hub import convert_pickle, locate, open_safetensors, prefetch
-from .manifest import MODELS, SUITES, TA8, TALL14, TALL20, WORKSHOP, base_assets, expert_assets
+from .manifest import MODELS, OOD, SUITES, TA8, TALL14, TALL20, WARNINGS, WORKSHOP, base_assets, expert_assets
 from .names import Renamed, build_clip, check_activation, from_hf, fused, hf_weight, image_tower, zero_shot_head
+
+KEPT = 0.25
+"""The share of the free memory that the bytes of one split may take, to be kept for the next pass."""
 
 _CAPTIONS = Path(__file__).parent / "class_names.json"  # FusionBench's and OpenAI's, both MIT
 
 
 @dataclass(repr=False)
 class PublishedSuite(Suite):
-    """A suite that also knows its base's file (`whole`: text tower, projection and all), `config` and `transform`."""
+    """A suite that also knows its base's file (`whole`: text tower, projection and all), its `config`, its images.
+
+    Images wait as bytes, (n, 3, H, W), on the CPU; `ready` makes a batch of them what the tower expects, on the device.
+    So eight tasks of 25 images a class are 2.7 GB beside a GPU instead of 10.6 on it. A split whose bytes would take
+    more than `KEPT` of the free memory is not kept but read anew at each pass, one batch in memory at a time.
+    """
 
     whole: Params = field(default_factory=dict)
     config: dict = field(default_factory=dict)
-    transform: Callable = torch.as_tensor
+    to_size: Callable[[Image], Image] = lambda image: image
+    normalise: Callable[[Tensor], Tensor] = lambda x: x
+    per_class: int | None = None
+
+    def labels(self, task: str, split: str = "test", n: int | None = None) -> Tensor:
+        """The labels (n,) alone: no image is decoded."""
+        return self._read(task, split, n)[1]
+
+    def images(self, task: str, split: str = "test", n: int | None = None) -> tuple[Tensor, Tensor]:
+        """(n, 3, H, W) images ready for the tower and (n,) labels, on the device. Refuses what would not fit there."""
+        size = 4 * 3 * self.visual.image_size[0] ** 2 * len(self.labels(task, split, n))
+        check_fits(size, f"the images of {task} at once", self.device, advice="give per_class or n")
+        x, y = zip(*self.batches(task, split, n), strict=True)
+        return torch.cat([self.ready(batch) for batch in x]), torch.cat(y).to(self.device)
+
+    def features(
+        self, theta: Params, tasks: Sequence[str], split: str = "test", n: int | None = None
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """As `Suite.features`, but task by task and batch by batch: for test sets of any size."""
+        theta = {k: theta[k].to(self.device, torch.float32) for k in theta}  # from disk once, not once a batch
+        for task in tasks:
+            z, y = zip(*((self.encode(theta, x), y) for x, y in self.batches(task, split, n)), strict=True)
+            yield task, torch.cat(z), torch.cat(y).to(self.device)
+
+    def ready(self, images: Tensor) -> Tensor:
+        """Bytes -> what the tower expects, on the device: exactly the base's own preprocessing."""
+        images = images.to(self.device)
+        return self.normalise(images.float() / 255) if images.dtype == torch.uint8 else images
+
+    def batches(
+        self, task: str, split: str = "test", n: int | None = None, batch: int = 100
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """(bytes, labels) of a split, on the CPU, one batch at a time."""
+        key = task, split, n
+        if key not in self._images:
+            images, labels = self._read(*key)
+            pixels = (pil_to_tensor(self.to_size(image)) for image in images)
+            size = 3 * self.visual.image_size[0] ** 2 * len(labels)
+            if size > KEPT * free_memory():
+                for y in labels.split(batch):
+                    yield torch.stack([next(pixels) for _ in y]), y
+                return
+            out = torch.empty(len(labels), 3, *self.visual.image_size, dtype=torch.uint8)
+            for i, image in enumerate(pixels):
+                out[i] = image
+            self._images[key] = out, labels
+        yield from zip(*(x.split(batch) for x in self._images[key]), strict=True)
+
+    def _read(self, task: str, split: str, n: int | None) -> tuple[Iterator[Image], Tensor]:
+        if task not in self.tasks:
+            raise ValueError(f"task: got '{task}', expected one of {', '.join(self.tasks)}")
+        return self.draw(task, split, n, per_class=None if split == "train" else self.per_class)
 
 
 @dataclass(frozen=True)
@@ -77,7 +140,7 @@ def suite_tasks(tasks: Sequence[str] | str | int = WORKSHOP, ood: Sequence[str] 
     lists = {"8": TA8, "14": TALL14, "20": TALL20}
     if isinstance(tasks, int) and str(tasks) not in lists:
         raise ValueError(f"tasks: got {tasks}, expected 8, 14, 20 or names")
-    names = lists.get(str(tasks)) or tuple(t.strip() for t in (tasks.split(",") if isinstance(tasks, str) else tasks))
+    names = lists.get(str(tasks)) or names_of(tasks)
     if unknown := [t for t in (*names, *ood) if t not in TALL20]:
         raise ValueError(f"task: got '{unknown[0]}', expected one of {', '.join(TALL20)}")
     captions = json.loads(_CAPTIONS.read_text(encoding="utf-8"))
@@ -99,26 +162,49 @@ def prefetch_suite(
     tasks: Sequence[str] | str | int = WORKSHOP,
     *,
     images: bool = False,
+    ood: Sequence[str] | str = (),
+    val: bool = False,
     dry_run: bool = False,
     to: str | Path | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Print a suite's files with their sizes, then fetch and check them: see `hub.prefetch`.
 
-    `images` adds the tasks' test images; `to` copies everything into a folder for machines without a network.
-    Raises ValueError for a suite or task that does not exist, and what `hub.locate` raises.
+    `images` adds the tasks' test images, `ood` those of tasks without an expert, `val` the
+    training splits, of which a tenth is validation. `to` copies everything into a folder for machines without a
+    network. What is known to be wrong with a file is said. Raises ImportError, before anything is fetched, where the
+    images could not be read; ValueError for a suite or task that does not exist, and what `hub.locate` raises.
     """
     if name not in SUITES:
         raise ValueError(f"suite: got '{name}', expected one of {', '.join(SUITES)}")
     model, lora = SUITES[name]
-    prefetch(suite_assets(model, tasks, lora), dry_run, to, say)
-    for task in suite_tasks(tasks) if images else ():
-        fetch(task, "test", dry_run, to, say)
+    assets, chosen = suite_assets(model, tasks, lora), suite_tasks(tasks, names_of(ood))
+    at_home = [t for t, task in chosen.items() if task.kind == "id"]
+    splits = [(t, "test") for t in chosen if images or t not in at_home] + [(t, "val") for t in at_home if val]
+    if splits and not dry_run:
+        check_can_read()
+    for warning in known_problems(assets):
+        say(warning)
+    prefetch(assets, dry_run, to, say)
+    for task, split in splits:
+        fetch(task, split, dry_run, to, say)
+
+
+def known_problems(assets: Sequence) -> list[str]:
+    """One sentence for each of the files that the manifest warns of."""
+    return [
+        f"warning: {repo} is {WARNINGS[repo]}" for repo in dict.fromkeys(a.repo for a in assets) if repo in WARNINGS
+    ]
+
+
+def names_of(tasks: Sequence[str] | str) -> tuple[str, ...]:
+    """Names in a list, or in a string with commas."""
+    return tuple(t.strip() for t in tasks.split(",") if t.strip()) if isinstance(tasks, str) else tuple(tasks)
 
 
 def load_clip_vit(
     tasks: Sequence[str] | str | int = WORKSHOP,
-    ood: Sequence[str] = ("cifar10", "fashion_mnist"),
+    ood: Sequence[str] = OOD,
     *,
     model: str = "ViT-B-32",
     lora: bool = False,
@@ -130,13 +216,18 @@ def load_clip_vit(
 
     Args: `tasks`, names, or 8, 14 or 20 for the literature's lists (default: the four smallest of the eight);
     `ood`, tasks without an expert; `model`, "ViT-B-32", "ViT-B-16" or "ViT-L-14"; `lora`, LoRA experts instead of
-    full ones; `per_class`, look at that many test images of each class at most, which `family` then says;
+    full ones; `per_class`, look at that many test and validation images of each class at most, which `family` then
+    says;
     `source`, "hub" or "torchvision", see `data.read`; `device`, where models and images live.
 
     Files that are not here are downloaded first (`hub.prefetch` shows sizes before). Experts are read lazily.
     Raises what `hub.locate` raises, and ValueError for an expert that does not fit the base or its activation.
     """
     assets = suite_assets(model, tasks, lora)
+    if source == "hub":
+        check_can_read()
+    for warning in known_problems(assets):
+        warnings.warn(warning, stacklevel=2)
     chosen, device = suite_tasks(tasks, ood), torch.device(device)
     paths = {(a.repo, a.filename): locate(a) for a in assets}
 
@@ -160,22 +251,24 @@ def load_clip_vit(
         else {t: read_expert(*files[t], clip.visual, device) for t in names}
     )
 
-    transform = image_transform_v2(
-        PreprocessCfg(size=clip.visual.image_size, **config["preprocess_cfg"]), is_train=False
-    )
-    family = MODELS[model].lora_family if lora else MODELS[model].family
+    to_size, normalise = preprocessing(config["preprocess_cfg"], clip.visual.image_size)
+    m = MODELS[model]
+    family, validation = (m.lora_family, m.lora_validation) if lora else (m.family, m.validation)
     return PublishedSuite(
         whole=base,
         config=config,
-        transform=transform,
+        to_size=to_size,
+        normalise=normalise,
+        per_class=per_class,
         name=f"{model.lower()}{'-lora' if lora else ''}",
-        family=family + (f", at most {per_class} test images of each class" if per_class else ""),
+        family=family + (f", at most {per_class} images of each class" if per_class else ""),
+        validation=validation,
         theta_0=theta_0,
         experts=experts,
         tasks=chosen,
         heads=Heads(clip, chosen),
         visual=clip.visual,
-        draw=partial(draw, transform=transform, size=clip.visual.image_size[0], per_class=per_class, source=source),
+        draw=partial(read, source=source),
         logit_scale=clip.logit_scale.exp().item(),
         attention_heads=clip.visual.transformer.resblocks[0].attn.num_heads,
         adapters=adapters,
@@ -237,25 +330,11 @@ class WithAdapter(Mapping[str, Tensor]):
 # ---------------------------------------------------------------------------- images
 
 
-def draw(
-    task: str, split: str, n: int | None, *, transform, size: int, per_class: int | None = None, source: str = "hub"
-) -> tuple[Tensor, Tensor]:
-    """(n, 3, size, size) images as the tower expects them, and labels (n,); refuses what would not fit in memory."""
-    images, labels = read(task, split, n, per_class if split == "test" else None, source)
-    check_fits(4 * 3 * size**2 * len(labels), f"{len(labels)} images of {task}", advice="give per_class or n")
-    out = torch.empty(len(labels), 3, size, size)
-    for i, image in enumerate(images):
-        out[i] = transform(image)
-    return out, labels
-
-
-def streamed_accuracy(
-    suite: PublishedSuite, theta: Params, task: str, per_class: int | None = None, source: str = "hub", batch: int = 256
-) -> float:
-    """Accuracy on a test split in percent, one batch of images in memory at a time: for test sets of any size."""
-    images, labels = read(task, "test", per_class=per_class, source=source)
-    theta, right = {k: theta[k] for k in theta}, 0
-    for y in labels.split(batch):
-        x = torch.stack([suite.transform(next(images)) for _ in y]).to(suite.device)
-        right += (suite.encode(theta, x) @ suite.heads[task].T).argmax(dim=1).cpu().eq(y).sum().item()
-    return 100 * right / len(labels)
+def preprocessing(config: Mapping, size: tuple[int, int]) -> tuple[Compose, Normalize]:
+    """open_clip's preprocessing in two halves: on the picture (size, crop, RGB), and on its numbers in [0, 1]."""
+    *on_picture, _to_tensor, normalise = image_transform_v2(
+        PreprocessCfg(size=size, **config), is_train=False
+    ).transforms
+    if not isinstance(normalise, Normalize):
+        raise ValueError(f"preprocessing: got {type(normalise).__name__} as open_clip's last step, expected Normalize")
+    return Compose(on_picture), normalise

@@ -13,7 +13,8 @@ own files through torchvision where it has the same split.
 import fnmatch
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from huggingface_hub import HfApi, snapshot_download
 from PIL import Image
 from torch import Tensor
 
-from .hub import ADVICE, cache_folder, endpoint, offline, pack, patiently, verify
+from .hub import ADVICE, cache_folder, check_reachable, download, endpoint, offline, pack, verify
 from .manifest import Asset
 
 
@@ -56,7 +57,7 @@ DATA: dict[str, Data] = {
     # not by torchvision: it has no test split, and its 27,000 images are mostly the experts' training images
     "eurosat": Data("tanganke/eurosat", 2700, 9, "MIT"),
     "svhn": Data(
-        "ufldl-stanford/svhn", 26032, 64, "non-commercial", "cropped_digits/{split}-*", torchvision=("SVHN", *_SPLIT)
+        "ufldl-stanford/svhn", 26032, 47, "non-commercial", "cropped_digits/{split}-*", torchvision=("SVHN", *_SPLIT)
     ),
     "gtsrb": Data("tanganke/gtsrb", 12630, 109, "CC0", torchvision=("GTSRB", *_SPLIT)),
     "mnist": Data("ylecun/mnist", 10000, 3, "CC BY-SA 3.0", "mnist/{split}-*", torchvision=("MNIST", *_TRAIN)),
@@ -138,8 +139,13 @@ def parquet_files(task: str, split: str) -> list[Path]:
     """The parquet files of a split, from the SAMERGE_ASSETS folder, the hub's cache, or the hub."""
     data, pattern = DATA[task], _pattern(task, split)
     if assets := os.environ.get("SAMERGE_ASSETS"):
-        if files := sorted((Path(assets) / "datasets" / data.repo).glob(pattern)):
+        folder = Path(assets) / "datasets" / data.repo
+        if files := sorted(folder.glob(pattern)):
+            for file in files:  # by SHA256SUMS, where the folder has one
+                name = file.relative_to(folder).as_posix()
+                verify(Asset(f"datasets/{data.repo}", name, data.mb, data.licence, ""), file)
             return _complete(files, task)
+    check_can_read()  # before it is fetched
     options = {"repo_type": "dataset", "revision": data.revision, "allow_patterns": pattern}
     options |= {"cache_dir": cache_folder(), "endpoint": endpoint()}
     try:  # what is here needs no network, though the hub would be asked whether there is something newer
@@ -150,11 +156,15 @@ def parquet_files(task: str, split: str) -> list[Path]:
     if offline():
         raise FileNotFoundError(f"{task}: its {split} split is not on this machine and HF_HUB_OFFLINE is set; {ADVICE}")
     asset = Asset(f"datasets/{data.repo}", pattern, data.mb, data.licence, "")
-    files = sorted(Path(patiently(lambda: snapshot_download(data.repo, **options), asset)).glob(pattern))
+
+    check_reachable(f"{task}, its {split} split,")
+
+    def get(**force: bool) -> list[Path]:
+        return sorted(Path(snapshot_download(data.repo, **options, **force)).glob(pattern))
+
+    files = download(asset, get)
     if not files:
         raise FileNotFoundError(f"'datasets/{data.repo}' has no file '{pattern}'")
-    for file in files:
-        verify(replace(asset, filename=file.name), file)
     return _complete(files, task)
 
 
@@ -186,7 +196,8 @@ def fetch(
         size = f"{sum(there) / 1e6:.1f} MB"
     except Exception:  # no network, a proxy, a hub that is busy
         size = f"about {data.mb} MB" if split == "test" else "size unknown"
-    say(f"{size:>16}  {'images':8}  {task}, {split}  [{data.licence}]")
+    name = "test" if split == "test" else "training split (a tenth of it is validation)"
+    say(f"{size:>16}  {'images':8}  {task}, {name}  [{data.licence}]")
     if dry_run:
         return []
     files, depth = parquet_files(task, split), 1 + _pattern(task, split).count("/")
@@ -212,11 +223,16 @@ def _from_hub(task: str, split: str) -> tuple[Tensor, Callable[[list[int]], Iter
     return torch.cat(labels), image_at
 
 
+def check_can_read() -> None:
+    """Raise ImportError if parquet files could not be read: before gigabytes are fetched, not after."""
+    if find_spec("pyarrow") is None:
+        raise ImportError("the hub's data sets are parquet files: pip install pyarrow (Colab has it)")
+
+
 def _columns(file: Path, columns: list[str]) -> pd.DataFrame:
+    check_can_read()
     try:
         return pd.read_parquet(file, columns=columns)
-    except ImportError as e:
-        raise ImportError("the hub's data sets are parquet files: pip install pyarrow (Colab has it)") from e
     except ValueError as e:  # pyarrow's own errors are ValueErrors: no such column, no parquet file, half of one
         raise ValueError(f"{file.name}: column '{columns[0]}' could not be read: {str(e).splitlines()[0]}") from e
 

@@ -4,8 +4,10 @@
     prefetch(assets)       all of a suite's files at once, with a dry run that only prints
     open_safetensors(path) the tensors, lazily; a pickle is refused
 
-`huggingface_hub` downloads: it takes up a broken transfer where it stopped and moves a file to its place only when
-it is whole. A busy hub is asked five times, as late as it asks for. Variables, read at each call, say where:
+`huggingface_hub` downloads: it takes up a broken transfer where it stopped (not one whose process was killed: that
+file starts again) and moves a file to its place only when it is whole. A busy hub is asked five times, as late as it
+asks for. What is read is checked: once after the download, and in a SAMERGE_ASSETS folder once a process. Variables,
+read at each call, say where:
 
     HF_ENDPOINT=http://...   a mirror of the hub                 HF_HUB_CACHE=DIR   where downloads are kept
     HF_HUB_OFFLINE=1         never ask the network               SAMERGE_ASSETS=DIR a folder or stick made by
@@ -13,13 +15,19 @@ it is whole. A busy hub is asked five times, as late as it asks for. Variables, 
 """
 
 import errno
+import functools
 import hashlib
 import os
 import re
 import shutil
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import torch
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -36,6 +44,9 @@ from .manifest import Asset
 
 SUMS = "SHA256SUMS"
 """Beside the files of a SAMERGE_ASSETS folder: `sha256sum -c SHA256SUMS` checks them without this package too."""
+
+SMALL = 0.01
+"""In 10^6 bytes: a configuration file below it is fetched like any other and has no line of its own in the list."""
 
 ADVICE = "without a network: `samerge-edu prefetch --to DIR` where there is one, carry DIR over, set SAMERGE_ASSETS=DIR"
 
@@ -74,28 +85,62 @@ def find(asset: Asset) -> Path | None:
 
 
 def locate(asset: Asset) -> Path:
-    """The file on this machine, downloaded and checked if it is not here yet.
+    """The file on this machine: downloaded if it is not here yet, and checked if it was, or if it is on a stick.
 
     Raises FileNotFoundError for a name that the hub does not have (says which exist) and for a file that is not
     here while there is no network; ValueError for a file that is not the one expected; OSError for a full disk and
     for a hub that gives up. None of them leaves half a file, or loses one that was already there.
     """
     if path := find(asset):
+        if not _in_cache(path):  # a stick or a shared folder: it may have been carried far
+            verify(asset, path)
         return path
     if offline():
         raise FileNotFoundError(f"{_name(asset)} is not on this machine and HF_HUB_OFFLINE is set; {ADVICE}")
     _check_space(asset.mb * 1e6, cache_folder(), _name(asset))
-    path = _download(asset)
-    verify(asset, path)
-    return path
-
-
-def _download(asset: Asset) -> Path:
+    check_reachable(_name(asset))
     options = {"revision": asset.revision, "cache_dir": cache_folder(), "endpoint": endpoint()}
-    return Path(patiently(lambda: hf_hub_download(asset.repo, asset.filename, **options), asset))
+    return download(asset, lambda **force: [hf_hub_download(asset.repo, asset.filename, **options, **force)])[0]
 
 
-def patiently(download: Callable[[], str], asset: Asset) -> str:
+def check_reachable(what: str) -> None:
+    """Raise OSError, one sentence with the way out, if the hub does not answer: before its client tries for long.
+
+    Any answer counts, also a refusal; so does a certificate that Python's own store does not know.
+    """
+    try:
+        urlopen(f"{endpoint()}/api/models?limit=1", timeout=10).close()
+    except HTTPError:
+        return
+    except OSError as e:
+        if not isinstance(getattr(e, "reason", None), ssl.SSLError):
+            raise OSError(f"{what} could not be fetched: {endpoint()} does not answer; {ADVICE}") from None
+
+
+def download(asset: Asset, get: Callable[..., Sequence[str | Path]]) -> list[Path]:
+    """The files that `get` fetches, checked.
+
+    Since huggingface_hub 1.32 repositories share files, and a file that is damaged there would be handed out again
+    at every try: then it is fetched once more, past what is shared, with `get(force_download=True)`.
+    """
+    files = [Path(f) for f in patiently(lambda: get(force_download=False), asset)]
+    shared = any(_blob(f).is_symlink() for f in files)
+    try:
+        _verify_all(asset, files)
+    except ValueError:
+        if not shared:
+            raise
+        files = [Path(f) for f in patiently(lambda: get(force_download=True), asset)]
+        _verify_all(asset, files)
+    return files
+
+
+def _verify_all(asset: Asset, files: Sequence[Path]) -> None:
+    for file in files:
+        verify(replace(asset, filename=file.name) if "*" in asset.filename else asset, file)
+
+
+def patiently(download: Callable[[], Any], asset: Asset) -> Any:
     """What `download` returns, tried five times where the trouble may pass; then its error in plain words."""
     for wait in (2, 5, 10, 20, None):  # the client's own patience differs from version to version; this is ours
         try:
@@ -103,7 +148,7 @@ def patiently(download: Callable[[], str], asset: Asset) -> str:
         except Exception as e:
             response = _response(e)
             if wait is None or not _passing(e, response):
-                raise _explained(e, asset) from e
+                raise _explained(e, asset) from None  # one sentence; the client's own chain fills screens
             asked = response.headers.get("Retry-After", "") if response is not None else ""
             time.sleep(int(asked) if asked.isdigit() else wait)
 
@@ -119,6 +164,8 @@ def _passing(error: Exception, response) -> bool:
     """Is it worth another try? A busy hub and a broken transfer are; a name, a full disk and no network are not."""
     if response is not None:
         return response.status_code in (408, 429, 500, 502, 503, 504)
+    if isinstance(error, LocalEntryNotFoundError):  # so a client before 1.0 says that the hub hung up: it did answer
+        return True
     return not isinstance(error, EntryNotFoundError) and getattr(error, "errno", None) is None
 
 
@@ -135,24 +182,50 @@ def expected_sha256(asset: Asset, path: Path) -> str | None:
     """The manifest's hash; else the name under which the hub's cache stores a large file; else that of SHA256SUMS."""
     if asset.sha256:
         return asset.sha256
-    if re.fullmatch(r"[0-9a-f]{64}", path.resolve().name):  # in the cache: a link to blobs/<sha256>
-        return path.resolve().name
+    if re.fullmatch(r"[0-9a-f]{64}", name := _blob(path).name):
+        return name
     root = path.parents[len(Path(asset.repo, asset.filename).parts) - 1]
     return _sums(root).get(_name(asset))
 
 
+def _blob(path: Path) -> Path:
+    """What a file of the hub's cache is a link to, `blobs/<sha256>`; the file itself where it is no link.
+
+    Only the first link counts. Since huggingface_hub 1.32 the blob may be a link, too, to a file that several
+    repositories share; that one is named by another hash (Xet's), of 64 hexadecimal digits as well.
+    """
+    return Path(os.path.normpath(path.parent / os.readlink(path))) if path.is_symlink() else path
+
+
+def _in_cache(path: Path) -> bool:
+    return cache_folder().resolve() in path.parent.resolve().parents
+
+
 def verify(asset: Asset, path: Path) -> None:
-    """Raise ValueError, and throw the file out of the cache, if its sha256 is not the expected one."""
+    """Raise ValueError, and throw the file out of the cache, if its sha256 is not the expected one.
+
+    Thrown out are the snapshot's link and the repository's blob, not what that may share with other repositories.
+    """
     expected = expected_sha256(asset, path)
-    if expected is None or (got := sha256(path)) == expected:
+    if expected is None or (got := _sha256_once(path.resolve(), *_stamp(path))) == expected:
         return
-    if ours := cache_folder().resolve() in path.resolve().parents:
-        path.resolve().unlink()
+    if ours := _in_cache(path):
+        _blob(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     raise ValueError(
         f"{_name(asset)}: got sha256 {got[:12]}..., expected {expected[:12]}...; it was damaged on the way or its "
         f"authors replaced it. {'It was thrown away; try' if ours else 'Remove it and try'} again"
     )
+
+
+@functools.lru_cache
+def _sha256_once(path: Path, size: int, changed: int) -> str:
+    """`sha256`, computed again only when the file is another: a suite asks for the same files several times."""
+    return sha256(path)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    return path.stat().st_size, path.stat().st_mtime_ns
 
 
 # ---------------------------------------------------------------------------- all at once
@@ -164,8 +237,9 @@ def prefetch(
     """Print what is needed and how large it is, then fetch and check it; a second call only checks.
 
     `dry_run` prints and downloads nothing; sizes are the hub's own where it answers, else the manifest's, marked
-    "about". `to` also copies the files into a folder for machines without a network (SAMERGE_ASSETS=folder), with
-    their hashes in SHA256SUMS. Returns the paths. Raises as `locate` does; what was fetched before stays.
+    "about"; small configuration files are counted in the last line. `to` also copies the files into a folder for
+    machines without a network (SAMERGE_ASSETS=folder), with their hashes in SHA256SUMS. Returns the paths. Raises as
+    `locate` does; what was fetched before stays.
     """
     here = [find(asset) for asset in assets]
     ask, missing_mb = not offline(), 0.0
@@ -175,12 +249,15 @@ def prefetch(
             size = _size_on_hub(asset)
             ask = size is not None  # one silent hub is enough: do not wait for it once a file
         missing_mb += 0 if path else size or asset.mb
+        if asset.mb < SMALL:
+            continue
         number = f"{size:8.1f} MB" if size is not None else f"about {asset.mb:.1f} MB"
         say(f"{number:>16}  {'here' if path else 'to fetch':8}  {_name(asset)}  [{asset.licence}]")
-    say(f"{missing_mb:13.1f} MB  to fetch in all")
+    small = sum(asset.mb < SMALL for asset in assets)
+    say(f"{missing_mb:13.1f} MB  to fetch in all{f', with {small} small configuration files' if small else ''}")
     if dry_run:
         return [path for path in here if path]
-    if missing_mb:
+    if None in here:
         _check_space(missing_mb * 1e6, cache_folder(), f"{sum(p is None for p in here)} files")
     paths = []
     for asset in assets:
@@ -211,8 +288,15 @@ def _sums(folder: Path) -> dict[str, str]:
     """place -> sha256, as SHA256SUMS lists them."""
     if not (folder / SUMS).is_file():
         return {}
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    return {place: digest for digest, place in (line.split("  ", 1) for line in lines)}
+    sums = {}
+    for number, line in enumerate((folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not (parts := re.fullmatch(r"([0-9a-f]{64}) [ *](\S.*)", line)):
+            raise ValueError(
+                f"{folder / SUMS}, line {number}: got '{line[:60]}', expected a sha256, two blanks and a name; "
+                "mend the line, or remove the file and run prefetch --to again"
+            )
+        sums[parts[2]] = parts[1]
+    return sums
 
 
 def _size_on_hub(asset: Asset) -> float | None:
@@ -220,7 +304,7 @@ def _size_on_hub(asset: Asset) -> float | None:
         url = hf_hub_url(asset.repo, asset.filename, revision=asset.revision, endpoint=endpoint())
         return get_hf_file_metadata(url, timeout=5).size / 1e6
     except (RepositoryNotFoundError, EntryNotFoundError, RevisionNotFoundError) as e:
-        raise _explained(e, asset) from e
+        raise _explained(e, asset) from None
     except Exception:  # no network, a proxy, a hub that is busy: the manifest's size will do
         return None
 

@@ -113,7 +113,7 @@ def from_hf(params: Params) -> Renamed:
     """A Hugging Face CLIP vision model under our names, still lazy.
 
     Takes `CLIPVisionModel` and `CLIPVisionModelWithProjection`, with the prefix `vision_model.` (transformers
-    < 5) or without, and the image tower of a whole `CLIPModel`; `proj` is there if `visual_projection` is.
+    < 5.6) or without, and the image tower of a whole `CLIPModel`; `proj` is there if `visual_projection` is.
     Raises ValueError for a key that is missing and for one that belongs to no CLIP.
     """
     there = {k for k in structure(params) if not k.startswith(_HF_ELSEWHERE)}
@@ -133,7 +133,7 @@ def from_hf(params: Params) -> Renamed:
 def to_hf(params: Params, prefix: str = "vision_model.") -> dict[str, Tensor]:
     """The way back: our image tower as a `CLIPVisionModelWithProjection` (or, without `proj`, `CLIPVisionModel`).
 
-    `prefix` is "" for `CLIPVisionModel` of transformers >= 5. Raises ValueError for a key that is missing or unknown.
+    `prefix` is "" for `CLIPVisionModel` of transformers >= 5.6. Raises ValueError for a key that is missing or unknown.
     """
     layers = {k.split(".")[2] for k in params if k.startswith("transformer.resblocks.")}
     names = hf_names(len(layers))
