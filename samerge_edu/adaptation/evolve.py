@@ -21,7 +21,7 @@ def evolve(
     suite,
     taus: Sequence[Params],
     *,
-    groups: int = 3,
+    groups: int = 2,
     edit: Edit = per_tensor,
     trials: int = 100,
     n_val: int = 40,
