@@ -198,6 +198,8 @@ def test_other_mistakes_are_named(suite, taus):
         atlas(suite, taus, n=2)
     with pytest.raises(ValueError, match="got 0 task vectors"):
         adamerging(suite, [])
+    with pytest.raises(ValueError, match="got 'proj' in the task vectors or the base only"):
+        adamerging(suite, [{k: v for k, v in tau.items() if k != "proj"} for tau in taus])
 
 
 # ---------------------------------------------------------------------------- Surgery

@@ -68,6 +68,8 @@ def descend(
         raise ValueError(f"steps: got {steps}, expected at least 0")
     if batch < 1:
         raise ValueError(f"batch: got {batch}, expected at least 1")
+    if odd := sorted(taus[0].keys() ^ suite.theta_0.keys()):
+        raise ValueError(f"got '{odd[0]}' in the task vectors or the base only, expected the same names in both")
     theta_0 = on_device(suite, suite.theta_0)
     T = {key: stacked(taus, key).to(theta_0[key]) for key in theta_0}
     lam = lam.clone().to(suite.device).requires_grad_()
