@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call, grad, vjp, vmap
 from torch.nn import functional as F
@@ -21,13 +22,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .params import Params
+from .suites.suite import Suite
 
 aten = torch.ops.aten
 
 # ---------------------------------------------------------------------------- images
 
 
-def unlabelled(suite, task: str, n: int, split: str = "train", transductive: bool = False) -> Tensor:
+def unlabelled(suite: Suite, task: str, n: int, split: str = "train", transductive: bool = False) -> Tensor:
     """(n, 3, H, W): the first n images of a split, without their labels.
 
     Raises ValueError for a task without a head, for n < 1, and for the test split unless `transductive` is True.
@@ -35,7 +37,7 @@ def unlabelled(suite, task: str, n: int, split: str = "train", transductive: boo
     return _images(suite, task, n, split, transductive)[0]
 
 
-def labelled(suite, task: str, n: int, split: str = "train") -> tuple[Tensor, Tensor]:
+def labelled(suite: Suite, task: str, n: int, split: str = "train") -> tuple[Tensor, Tensor]:
     """(n, 3, H, W) images and (n,) labels of the train or val split.
 
     Raises ValueError as `unlabelled` does, for the test split always, and for a label that is no class of the task.
@@ -47,7 +49,7 @@ def labelled(suite, task: str, n: int, split: str = "train") -> tuple[Tensor, Te
     return images, labels
 
 
-def _images(suite, task: str, n: int, split: str, transductive: bool) -> tuple[Tensor, Tensor]:
+def _images(suite: Suite, task: str, n: int, split: str, transductive: bool) -> tuple[Tensor, Tensor]:
     if task not in suite.heads:
         raise ValueError(f"task: got '{task}', which has no head; expected one of {', '.join(suite.heads)}")
     if n < 1:
@@ -62,7 +64,7 @@ def _images(suite, task: str, n: int, split: str, transductive: bool) -> tuple[T
 # ---------------------------------------------------------------------------- one pass forward
 
 
-def embed(suite, theta: Params, images: Tensor) -> Tensor:
+def embed(suite: Suite, theta: Params, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n dim"]:
     """(n, dim): image features of length 1, differentiable in theta, always in float32 (`suite.encode` is neither).
 
     Attention is written out: on a CPU the fused kernel's backward pass is slower, and `vmap` cannot batch it.
@@ -71,18 +73,20 @@ def embed(suite, theta: Params, images: Tensor) -> Tensor:
         return F.normalize(functional_call(suite.visual, theta, (images,)), dim=-1)
 
 
-def logits(suite, z: Tensor, task: str) -> Tensor:
-    """(n, classes): logit scale times the cosine of each feature of length 1 (n, dim) and each class head."""
+def logits(suite: Suite, z: Float[Tensor, "n dim"], task: str) -> Float[Tensor, "n classes"]:
+    """(n, classes): logit scale times the cosine of each feature z of length 1 and each class head."""
     return suite.logit_scale * z @ suite.heads[task].clone().T  # a head may come from inference mode: no gradients
 
 
-def features(suite, theta: Params, task: str, n: int = 64, split: str = "train", transductive: bool = False) -> Tensor:
+def features(
+    suite: Suite, theta: Params, task: str, n: int = 64, split: str = "train", transductive: bool = False
+) -> Tensor:
     """(n, dim): image features of length 1."""
     return suite.encode(theta, unlabelled(suite, task, n, split, transductive)).clone()  # no inference tensor
 
 
 def input_grams(
-    suite,
+    suite: Suite,
     theta: Params,
     task: str,
     n: int = 64,
@@ -115,7 +119,13 @@ def input_grams(
 
 
 def activations(
-    suite, theta: Params, task: str, n: int = 16, split: str = "train", transductive: bool = False, batch: int = 64
+    suite: Suite,
+    theta: Params,
+    task: str,
+    n: int = 16,
+    split: str = "train",
+    transductive: bool = False,
+    batch: int = 64,
 ) -> dict[str, Tensor]:
     """{name of W (out, in): (rows, out)}: what each matrix answers, X W^T without the bias, one row a token.
 
@@ -132,7 +142,7 @@ def activations(
     return {key: torch.cat(seen[key]) for key in seen}
 
 
-def _watch(suite, theta: Params, images: Tensor, batch: int, see: Callable[[str, Tensor], None]) -> None:
+def _watch(suite: Suite, theta: Params, images: Tensor, batch: int, see: Callable[[str, Tensor], None]) -> None:
     theta = on_device(suite, theta)
     with torch.no_grad(), _slow_attention():
         for x in images.split(batch):
@@ -172,7 +182,9 @@ class _Products(TorchDispatchMode):
 # ---------------------------------------------------------------------------- and one backward
 
 
-def gradients(suite, theta: Params, task: str, n: int = 64, split: str = "train", batch: int = 64) -> dict[str, Tensor]:
+def gradients(
+    suite: Suite, theta: Params, task: str, n: int = 64, split: str = "train", batch: int = 64
+) -> dict[str, Tensor]:
     """{name: dL/dtheta}, L = mean cross-entropy of the n labelled images. Memory: one more model, and one batch's."""
     images, labels = labelled(suite, task, n, split)
     theta = {key: value.requires_grad_() for key, value in on_device(suite, theta).items()}
@@ -185,7 +197,7 @@ Kind = Literal["true", "empirical", "batch"]
 
 
 def fisher(
-    suite,
+    suite: Suite,
     theta: Params,
     task: str,
     n: int = 64,
@@ -246,7 +258,7 @@ def fisher(
     return {key: F_[key] / len(images) for key in F_}
 
 
-def on_device(suite, theta: Params) -> dict[str, Tensor]:
+def on_device(suite: Suite, theta: Params) -> dict[str, Tensor]:
     """A copy in float32 where the suite computes, without gradients; the tower is told not to train."""
     suite.visual.eval()
     return {key: theta[key].detach().to(suite.device, torch.float32) for key in theta}

@@ -1,12 +1,12 @@
-"""Methods that look at data against fusion-bench's numbers, which data_scripts/make_golden_data.py had it compute."""
+"""Methods that look at data against fusion-bench's numbers, which golden/compute_data.py had it compute."""
 
+import importlib.util
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from data_script import script
 from safetensors import safe_open
 from torch.func import functional_call
 from torch.nn.functional import normalize
@@ -42,7 +42,8 @@ class Suite:
     heads, device = golden("heads"), torch.device("cpu")
 
     def __init__(self):
-        made = script("make_golden_data")
+        spec = importlib.util.spec_from_file_location("compute_data", FILE.with_name("compute_data.py"))
+        spec.loader.exec_module(made := importlib.util.module_from_spec(spec))
         self.visual, self.logit_scale = made.Net(), made.SCALE
 
     def images(self, task, split, n=None):

@@ -61,7 +61,7 @@ def test_greedy_soup_counts_its_looks_and_keeps_dtypes():
 
 
 def test_greedy_soup_names_what_is_wrong():
-    with pytest.raises(ValueError, match="score with run 2: got NaN"):
+    with pytest.raises(ValueError, match="accuracy with run 2: got NaN"):
         greedy_soup(runs(), lambda tau: float("nan") if tau["b"] == 9 else 1.0)
     with pytest.raises(ValueError, match="got 0 task vectors"):
         greedy_soup([], lambda tau: 0.0)

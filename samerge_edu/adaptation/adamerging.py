@@ -5,17 +5,19 @@ from functools import partial
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..params import Params
 from ..statistics import unlabelled
+from ..suites.suite import Suite
 from .coefficients import descend
 
 Level = Literal["task", "layer"]
 
 
 def adamerging(
-    suite,
+    suite: Suite,
     taus: Sequence[Params],
     *,
     level: Level = "layer",
@@ -72,7 +74,7 @@ def adamerging(
     )
 
 
-def entropy(logits: Tensor) -> Tensor:
+def entropy(logits: Float[Tensor, "n classes"]) -> Float[Tensor, ""]:
     """Mean entropy of the rows' soft-max, in nats; (n, classes) -> ().
 
     >>> round(entropy(torch.zeros(1, 2)).item(), 4), round(entropy(torch.tensor([[0.0, 3.0]])).item(), 4)

@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from ..params import Params
 from ..statistics import labelled
+from ..suites.suite import Suite
 from .coefficients import descend
 
 
 def atlas(
-    suite,
+    suite: Suite,
     taus: Sequence[Params],
     *,
     n: int = 64,

@@ -6,10 +6,12 @@ theta(lam) = theta_0 + sum_n lam[key, n] tau_n[key]            only lam learns; 
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..params import Params, check_finite, check_same_structure, stacked, structure
 from ..statistics import embed, logits, on_device
+from ..suites.suite import Suite
 
 
 def weigh(taus: Sequence[Params], coefficients: Params) -> dict[str, Tensor]:
@@ -37,11 +39,11 @@ Data = Mapping[str, tuple[Tensor, Tensor | None]]
 
 
 def descend(
-    suite,
+    suite: Suite,
     taus: Sequence[Params],
     data: Data,
-    loss: Callable[[Sequence[Tensor], Sequence[Tensor | None]], Tensor],
-    lam: Tensor,
+    batch_loss: Callable[[Sequence[Tensor], Sequence[Tensor | None]], Tensor],
+    initial: Float[Tensor, "rows N"],
     optimiser: Callable[[list[Tensor]], torch.optim.Optimizer],
     *,
     steps: int,
@@ -53,8 +55,10 @@ def descend(
     """Minimise a loss over lam by gradient steps; returns {name: (N,)}.
 
     Args:
-        lam: where to start, (L, N): one row a tensor; or (1, N): one row for all of them.
-        loss: (one tensor of logits (batch, classes) a task, one of labels a task) -> a number.
+        suite: whose base, heads and tower are used.
+        data: task -> (images, labels or None).
+        initial: where lam starts, (L, N): one row a tensor; or (1, N): one row for all of them.
+        batch_loss: (one tensor of logits (batch, classes) a task, one of labels a task) -> a number.
         optimiser: [lam] -> an optimiser; its learning rate must be > 0.
         steps: >= 0; 0 returns the start.
         batch: images a task and step, drawn with the generator `seed`, each at most once a step.
@@ -72,7 +76,7 @@ def descend(
         raise ValueError(f"got '{odd[0]}' in the task vectors or the base only, expected the same names in both")
     theta_0 = on_device(suite, suite.theta_0)
     T = {key: stacked(taus, key).to(theta_0[key]) for key in theta_0}
-    lam = lam.clone().to(suite.device).requires_grad_()
+    lam = initial.clone().to(suite.device).requires_grad_()
     adam = optimiser([lam])
     if not adam.defaults["lr"] > 0:
         raise ValueError(f"lr: got {adam.defaults['lr']}, expected a number > 0")
@@ -87,7 +91,7 @@ def descend(
         theta = {key: theta_0[key] + torch.tensordot(row, T[key], dims=1) for key, row in zip(T, rows, strict=True)}
         z = embed(suite, theta, torch.cat(images)).split([len(x) for x in images])
         adam.zero_grad()
-        loss([logits(suite, z_t, task) for z_t, task in zip(z, picks, strict=True)], labels).backward()
+        batch_loss([logits(suite, z_t, task) for z_t, task in zip(z, picks, strict=True)], labels).backward()
         if clip is not None:
             torch.nn.utils.clip_grad_norm_([lam], clip)
         adam.step()

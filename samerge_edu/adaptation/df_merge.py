@@ -8,11 +8,12 @@ from ..evaluate import id_average
 from ..merges.fisher import fisher as fisher_merge
 from ..params import Params, add
 from ..statistics import Kind, fisher
+from ..suites.suite import Suite
 from .search import maximise
 
 
 def df_merge(
-    suite,
+    suite: Suite,
     taus: Sequence[Params],
     *,
     trials: int = 30,

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..evaluate import id_average
 from ..params import Params, add, block_index, check_same_structure, total
+from ..suites.suite import Suite
 from ..transforms.trim import trim
 from .search import maximise
 
@@ -18,7 +19,7 @@ def per_tensor(taus: Sequence[Params], density: float) -> list[Params]:
 
 
 def evolve(
-    suite,
+    suite: Suite,
     taus: Sequence[Params],
     *,
     groups: int = 2,

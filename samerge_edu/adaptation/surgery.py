@@ -4,25 +4,27 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..params import Params
 from ..statistics import features
+from ..suites.suite import Suite
 
 
 class Bottleneck(NamedTuple):
     """What Surgery keeps beside the merged model for one task: W_down (rank, dim) and W_up (dim, rank), no biases."""
 
-    down: Tensor
-    up: Tensor
+    down: Float[Tensor, "rank dim"]
+    up: Float[Tensor, "dim rank"]
 
-    def repair(self, z: Tensor) -> Tensor:
+    def repair(self, z: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
         """z' = z - W_up relu(W_down z), (n, dim) -> (n, dim). A longer z gives a z' longer by as much."""
         return z - (z @ self.down.T).relu() @ self.up.T
 
 
 def surgery(
-    suite,
+    suite: Suite,
     theta: Params,
     *,
     experts: Mapping[str, Params] | None = None,

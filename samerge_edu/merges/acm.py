@@ -4,12 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..params import Params, block_index, check_finite, check_same_structure, stacked, structure
 
 
-def mutual_information(a: Tensor, b: Tensor) -> float:
+def mutual_information(a: Float[Tensor, "rows units"], b: Float[Tensor, "rows units"]) -> float:
     """Mean over units of the mutual information of a unit's answers in two models, in nats; a, b: (rows, units).
 
     Of two Gaussians with correlation rho it is -1/2 log(1 - rho^2): 0 if they know nothing of each other, without

@@ -1,6 +1,4 @@
-"""Golden numbers of methods that look at data, made by fusion-bench (development only, seconds).
-
-    python data_scripts/make_golden_data.py          with the Python of an environment that has fusion-bench 0.2.33
+"""Golden numbers of methods that look at data, made by fusion-bench; run by data_scripts/make_golden.py.
 
 Fisher, RegMean, RegMean++, task-wise and layer-wise AdaMerging, Surgery on a small seeded network of two residual
 blocks; writes tests/golden/fusion_bench_data.safetensors, which holds the inputs as well and names the versions.
@@ -15,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
+GOLDEN = Path(__file__).resolve().parent
 N, IMAGES, DIM, CLASSES, SCALE = 3, 12, 6, 4, 5.0
 
 
