@@ -165,6 +165,15 @@ def test_atlas_cuts_long_gradients(suite, taus):
     assert length(None) > 10
 
 
+def test_atlas_cuts_each_gradient_at_length_1(suite, taus, monkeypatch):
+    cut = []
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, length: cut.append(length))
+    atlas(suite, taus, steps=2, n=24)
+    assert cut == [1.0, 1.0]
+    adamerging(suite, taus, steps=2, n=8)
+    assert cut == [1.0, 1.0], "AdaMerging cuts nothing"
+
+
 @pytest.mark.parametrize("method", [adamerging, atlas])
 def test_learned_coefficients_are_the_same_again_and_other_for_another_seed(suite, taus, method):
     a, b, c = (method(suite, taus, steps=2, n=24, batch=3, seed=seed) for seed in (0, 0, 1))
