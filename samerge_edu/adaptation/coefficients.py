@@ -23,7 +23,7 @@ def weigh(taus: Sequence[Params], coefficients: Params) -> dict[str, Tensor]:
     >>> weigh(taus, {"w": torch.tensor([0.5, 0.1])})["w"]
     tensor([2.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     tau_m = {}
     for key, (_, dtype) in structure(taus[0]).items():
         if key not in coefficients or coefficients[key].shape != (len(taus),):
@@ -66,7 +66,7 @@ def descend(
         clip: largest length of the gradient, as in `clip_grad_norm_`.
     Memory: one stack of N task vectors, one model, the activations of one batch of all tasks.
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     if steps < 0:
         raise ValueError(f"steps: got {steps}, expected at least 0")

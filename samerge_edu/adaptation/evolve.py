@@ -54,7 +54,7 @@ def evolve(
     Limits: on the images of the search it is never below its start.
     Differs from the paper, which gives each *model* its own density and weight in each group: N times as many numbers.
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     blocks = sorted({block_index(key) for key in taus[0]} - {None})
     if not 1 <= groups <= len(blocks):
         raise ValueError(f"groups: got {groups}, expected 1..{len(blocks)}, the number of blocks")

@@ -55,7 +55,7 @@ def acm(
     >>> acm(taus, [{"w": 0.0}, {"w": 50.0}])["w"]  # the second expert's layer still answers as the base does
     tensor([2.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     if len(information) != len(taus):
         raise ValueError(f"information: got {len(information)}, expected {len(taus)}, one an expert")

@@ -43,7 +43,7 @@ def fisher(
     >>> fisher(taus, fishers, floor=0.0)["w"]
     tensor([1.5000, 3.0000])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     _check_fishers(taus, fishers)
     N = len(taus)

@@ -39,7 +39,7 @@ def regmean_pp(
     >>> regmean_pp(taus, lambda n, tau, names: {name: strength[n].diag() for name in names})["resblocks.0.w"]
     tensor([[1., 3.]])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     if not 0 <= off_diagonal <= 1:
         raise ValueError(f"off_diagonal: got {off_diagonal}, expected a factor in [0, 1]")

@@ -41,7 +41,7 @@ def sewa(
     >>> sewa(run, loss=lambda tau: tau["w"].square().sum(), k=2, generator=g)["w"]
     tensor([0.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     N = len(taus)
     if not 1 <= k <= N:

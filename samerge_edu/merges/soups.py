@@ -27,7 +27,7 @@ def greedy_soup(taus: Sequence[Params], accuracy: Callable[[Params], float]) -> 
     >>> greedy_soup(runs, accuracy=lambda tau: -abs(tau["w"].item() - 2))["w"]  # of the mean of 0 and 3
     tensor([1.5000])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     alone = [_number(accuracy(tau), n) for n, tau in enumerate(taus)]
     best, *others = sorted(range(len(taus)), key=lambda n: -alone[n])

@@ -38,7 +38,7 @@ def cat(
     >>> [tau["w"].tolist() for tau in cat(taus, grams, rank=1, keep=0.0)]  # task 1 sees the second input only
     [[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     if len(grams) != len(taus):
         raise ValueError(f"grams: got {len(grams)}, expected {len(taus)}, one an expert")

@@ -30,7 +30,7 @@ def elect(taus: Sequence[Params], density: float = 0.2, scope: str = "global") -
     >>> [tau["w"].tolist() for tau in elect([a, b], density=2 / 3)]
     [[4.0, 0.0, 0.0], [2.0, 0.0, 5.0]]
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     keep = keep_largest(taus, density, scope)
     elected: list[dict[str, Tensor]] = [{} for _ in taus]

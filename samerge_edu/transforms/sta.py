@@ -37,7 +37,7 @@ def sta(
     >>> sta(taus, [{"w": torch.tensor([0.1, 2.0, -1.0])}], density=1 / 3)[0]["w"]
     tensor([ 0.,  0., -3.])
     """
-    check_same_structure(taus)
+    taus = check_same_structure(taus)
     check_finite(taus)
     if len(gradients) != len(taus):
         raise ValueError(f"gradients: got {len(gradients)}, expected {len(taus)}, one an expert")
