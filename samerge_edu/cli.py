@@ -98,6 +98,7 @@ def leaderboard(
     add: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Your own: a file with METHODS = {'mine': function}.")
     ] = None,
+    needs: Annotated[str, typer.Option(help="Rows that need this data: none, unlabelled, labelled or all.")] = "none",
     per_class: PerClass = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
@@ -111,6 +112,7 @@ def leaderboard(
     with one_line_errors():
         own = own_rows(add or [])
         named = named_methods(methods, own)
+        needs = names.one_of("needs", needs, ["none", "unlabelled", "labelled", "all"])
         suite = names.one_of("suite", suite, names.suites())
         from tqdm import tqdm
 
@@ -118,7 +120,7 @@ def leaderboard(
 
         board.check_writable([csv, json, png])
         loaded = loaded_suite(suite, device, per_class=per_class)
-        chosen = chosen_methods(named, lora=bool(loaded.adapters), own=own)
+        chosen = chosen_methods(named, lora=bool(loaded.adapters), own=own, needs=needs)
     typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\nvalidation: {loaded.validation}")
     typer.echo(board.heading())
 
@@ -197,14 +199,17 @@ def named_methods(listed: str | None, own: Sequence[str] = ()) -> list[str]:
     return [names.one_of("method", name.strip(), [*names.methods(), *own]) for name in named]
 
 
-def chosen_methods(named: Sequence[str], lora: bool = False, own: dict | None = None) -> dict:
-    """The rows that were named, in the table's order; all if none was. `lora`: the rows of adapters, too."""
-    from .methods import LORA_METHODS, METHODS
+def chosen_methods(named: Sequence[str], lora: bool = False, own: dict | None = None, needs: str = "none") -> dict:
+    """The rows that were named, in the table's order; if none was, those that need this kind of data.
 
-    rows = (METHODS | LORA_METHODS if lora else METHODS) | (own or {})
+    `lora`: the rows of adapters, too; `own`: rows of the caller.
+    """
+    from .methods import DATA_METHODS, LORA_METHODS, METHODS
+
+    rows = (METHODS | LORA_METHODS if lora else METHODS) | DATA_METHODS | (own or {})
     if others := [name for name in named if name not in rows]:
         raise ValueError(f"method: '{others[0]}' needs LoRA experts: take --suite pocket-lora")
-    return {name: method for name, method in rows.items() if not named or name in named}
+    return {name: row for name, row in rows.items() if (name in named if named else needs in ("all", row.needs))}
 
 
 def loaded_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None):
@@ -449,8 +454,11 @@ def suites(as_json: Annotated[bool, typer.Option("--json", help="As JSON, for pr
 
 
 def chosen_method(name: str) -> tuple:
-    """(name, row) of METHODS."""
-    return name, chosen_methods([name])[name]
+    """(name, row) of a table of methods."""
+    row = chosen_methods([name])[name]
+    if row.repair:
+        raise ValueError(f"method: '{name}' keeps something for each task beside the model: no single file")
+    return name, row
 
 
 # ---------------------------------------------------------------------------- doctor

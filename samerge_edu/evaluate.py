@@ -8,9 +8,10 @@ import math
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -38,9 +39,18 @@ def accuracy(suite, theta: Params, task: str, split: str = "test", n: int | None
 
 
 def scores(
-    suite, theta: Params, split: str = "test", tasks: Sequence[str] | None = None, n: int | None = None
+    suite,
+    theta: Params,
+    split: str = "test",
+    tasks: Sequence[str] | None = None,
+    n: int | None = None,
+    repair: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """`accuracy` of each task (default: all), in one pass of the encoder over all their images."""
+    """`accuracy` of each task (default: all), in one pass of the encoder over all their images.
+
+    `repair`: task -> what its features go through before they meet the heads, for methods that know the task
+    (Surgery); features of other tasks stay as they are.
+    """
     tasks = list(suite.tasks) if tasks is None else [tasks] if isinstance(tasks, str) else list(tasks)
     if not tasks:
         raise ValueError(f"tasks: got none, expected some of {', '.join(suite.tasks)}")
@@ -51,6 +61,7 @@ def scores(
             raise ValueError(f"unknown task: got '{task}', expected one of {', '.join(suite.tasks)}")
     per_task = {}
     for task, z_task, y in suite.features(theta, tasks, split, n):
+        z_task = repair[task](z_task) if task in repair else z_task
         predicted = (z_task @ suite.heads[task].T).argmax(dim=1)
         per_task[task] = 100 * (predicted == y).double().mean().item()
     return per_task

@@ -30,9 +30,10 @@ VAL_IMAGES = 100
 
 COLUMNS = (
     "method", "needs", "lam", "lam_from", "lam_low", "lam_high", "id_avg", "id_worst", "ood_avg", "h", "normalised",
-    "seconds", "peak_mb", "density",
+    "seconds", "peak_mb", "density", "images", "transductive",
 )  # fmt: skip
-"""Keys of a row, in the order of the columns of the CSV file."""
+"""Keys of a row, in the order of the columns of the CSV file. `seconds` holds adapting and merging; `images` are those
+of each task that the method looks at, `transductive` says whether they are the test images themselves."""
 
 PRINTED = {
     "lam": ("lam", 5, 2), "lam_from": ("from", 6, 0), "id_avg": ("ID", 5, 1), "id_worst": ("worst", 5, 1),
@@ -91,6 +92,7 @@ def rows_of(
     """The two rows of one method: merged once, measured at the published and at the validated scale."""
     tau_m, seconds, peak_mb = measured(lambda: method.recipe(suite)(taus), suite.device)
     about = {"method": name, "needs": method.all_needs}
+    about |= {"images": method.images, "transductive": method.transductive}
     cost = {"seconds": seconds, "peak_mb": peak_mb, "density": density(tau_m)}
     rows, per_task = [], {}
     chosen, curve = choose_lam(suite, tau_m, n=VAL_IMAGES)
@@ -100,7 +102,8 @@ def rows_of(
         (chosen, "validation", min(near), max(near)),
     ]:
         if lam not in per_task:
-            per_task[lam] = scores(suite, add(suite.theta_0, tau_m, lam))
+            theta = add(suite.theta_0, tau_m, lam)
+            per_task[lam] = scores(suite, theta, repair=method.repair(suite, theta) if method.repair else {})
         result = summary(suite, per_task[lam], expert_accuracy)
         scale = {"lam": lam, "lam_from": lam_from, "lam_low": low, "lam_high": high}
         rows.append(about | scale | result | cost | {"per_task": per_task[lam]})

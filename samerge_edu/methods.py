@@ -6,23 +6,34 @@ need its base, its architecture or its data take them from it:
     "LwPTV + TIES": Method(lambda suite: pipe(lwptv, ties), lam=1.0, paper="...", year=...)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import torch
 
+from . import statistics
+from .adaptation.adamerging import adamerging
+from .adaptation.atlas import atlas
+from .adaptation.coefficients import weigh
+from .adaptation.df_merge import df_merge
+from .adaptation.evolve import evolve
+from .adaptation.surgery import surgery
 from .lora import Adapter, dense
+from .merges.acm import acm, mutual_information
 from .merges.actmat import actmat
 from .merges.average import average
 from .merges.consensus import consensus
+from .merges.fisher import fisher
 from .merges.iso import iso_c, iso_cts
 from .merges.knots import knots
 from .merges.localize_and_stitch import localize_and_stitch
 from .merges.magmax import magmax
 from .merges.pcb import pcb
 from .merges.peft_lora import cat, linear, svd
+from .merges.regmean import regmean
+from .merges.regmean_pp import regmean_pp
 from .merges.svc import svc
 from .merges.tact import tact
 from .merges.task_arithmetic import task_arithmetic
@@ -33,13 +44,16 @@ from .names import one_of
 from .params import Params, add, pipe, task_vectors
 from .saliency import Flow, clip_flow, flow_score
 from .transforms.breadcrumbs import breadcrumbs
+from .transforms.cat import cat as cat_merging
 from .transforms.dare import dare
 from .transforms.della import della
+from .transforms.elect import elect
 from .transforms.free_fr import free_fr
 from .transforms.lines import lines
 from .transforms.lwptv import lwptv
 from .transforms.sa_lora import sa_lora
 from .transforms.sa_merging import sa_merging
+from .transforms.sta import sta
 
 SEED = 0
 """Where a recipe draws random numbers, its generator starts here: the same row every time."""
@@ -52,6 +66,8 @@ class Method:
     `lam` is the scale the paper publishes for its method: theta = theta_0 + lam * tau_m. `needs` says which data the
     method looks at beside the experts' weights; `task_id` and `router` say what it asks for at test time.
     `per_tensor`: each tensor is merged on its own, so that a merge can be streamed (`streaming.merge_to_file`).
+    `images`: how many of each task it looks at; `transductive`: they are the test images themselves, without labels.
+    `repair`: (suite, merged theta) -> what it keeps beside the model, task -> function of features (`evaluate.scores`).
     """
 
     recipe: Callable[..., Callable[[Sequence[Params]], Params]]
@@ -62,6 +78,9 @@ class Method:
     task_id: bool = False
     router: bool = False
     per_tensor: bool = False
+    images: int = 0
+    transductive: bool = False
+    repair: Callable[..., Mapping[str, Callable[[torch.Tensor], torch.Tensor]]] | None = None
 
     @property
     def all_needs(self) -> str:
@@ -243,4 +262,131 @@ LORA_METHODS: dict[str, Method] = {
 }
 """Rows that look at the factors A and B; the rows above see the updates of LoRA experts like any others."""
 
-METHODS, LORA_METHODS = Rows(METHODS), Rows(LORA_METHODS)
+
+# ---------------------------------------------------------------------------- for those who look at data
+
+
+def of_experts(suite, statistic: Callable, **knobs) -> list:
+    """A statistic of each expert on its own task."""
+    return [statistic(suite, suite.experts[task], task, **knobs) for task in suite.id_tasks]
+
+
+def grams_above(suite, n: int) -> Callable[[int, Params, Sequence[str]], Params]:
+    """RegMean++'s Grams: of task i's inputs in theta_0 + tau."""
+    return lambda i, tau, names: statistics.input_grams(
+        suite, add(suite.theta_0, tau), suite.id_tasks[i], n, names=names
+    )
+
+
+def learned(method: Callable, suite, **knobs) -> Callable[[Sequence[Params]], Params]:
+    """AdaMerging or aTLAS as a merge: learn the coefficients of the task vectors that come, then weigh them."""
+    return lambda taus: weigh(taus, method(suite, taus, **knobs))
+
+
+def information(suite, n: int) -> list[dict[str, float]]:
+    """What the base's answers tell of each expert's, matrix by matrix, on the expert's own task: for ACM."""
+    found = []
+    for task in suite.id_tasks:
+        base, expert = (statistics.activations(suite, theta, task, n) for theta in (suite.theta_0, suite.experts[task]))
+        found.append({key: mutual_information(base[key], expert[key]) for key in base})
+    return found
+
+
+def repaired(suite, theta: Params, **knobs) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """Surgery's bottlenecks as functions of features."""
+    return {task: bottleneck.repair for task, bottleneck in surgery(suite, theta, **knobs).items()}
+
+
+TEST = {"split": "test", "transductive": True}
+
+DATA_METHODS: dict[str, Method] = {
+    # one pass over a few images of each task, no labels
+    "Fisher": Method(
+        lambda suite: partial(fisher, fishers=of_experts(suite, statistics.fisher, n=32)),
+        1.0, "2111.09832", 2022, needs="unlabelled", images=32,
+    ),
+    "Fisher (square of batch sums)": Method(
+        lambda suite: partial(fisher, fishers=of_experts(suite, statistics.fisher, n=64, kind="batch")),
+        1.0, "2111.09832", 2022, needs="unlabelled", images=64,
+    ),
+    "RegMean": Method(
+        lambda suite: partial(regmean, grams=of_experts(suite, statistics.input_grams, n=64)),
+        1.0, "2212.09849", 2023, needs="unlabelled", images=64,
+    ),
+    "RegMean++": Method(
+        lambda suite: partial(regmean_pp, grams=grams_above(suite, n=64)),
+        1.0, "2508.03121", 2025, needs="unlabelled", images=64,
+    ),
+    # the papers' own scales are not readable in a public source: Task Arithmetic's
+    "CAT Merging": Method(
+        lambda suite: pipe(
+            partial(cat_merging, grams=of_experts(suite, statistics.input_grams, n=3)), task_arithmetic
+        ),
+        0.3, "2505.06977", 2025, needs="unlabelled", images=3,
+    ),
+    "ACM": Method(
+        lambda suite: partial(acm, information=information(suite, n=16)),
+        0.3, "2505.14009", 2025, needs="unlabelled", images=16,
+    ),
+    # something small is trained, without labels
+    "AdaMerging (task-wise)": Method(
+        lambda suite: learned(adamerging, suite, level="task"), 1.0, "2310.02575", 2024, needs="unlabelled", images=64
+    ),
+    "AdaMerging": Method(
+        lambda suite: learned(adamerging, suite), 1.0, "2310.02575", 2024, needs="unlabelled", images=64
+    ),
+    "AdaMerging++": Method(
+        lambda suite: pipe(elect, learned(adamerging, suite)), 1.0, "2310.02575", 2024, needs="unlabelled", images=64
+    ),
+    "AdaMerging (test images)": Method(
+        lambda suite: learned(adamerging, suite, **TEST),
+        1.0, "2310.02575", 2024, needs="unlabelled", images=64, transductive=True,
+    ),
+    "TA + Surgery": Method(
+        lambda suite: task_arithmetic,
+        0.3, "2402.02705", 2024, needs="unlabelled", images=64, task_id=True, repair=repaired,
+    ),
+    "AdaMerging + Surgery": Method(
+        lambda suite: learned(adamerging, suite),
+        1.0, "2402.02705", 2024, needs="unlabelled", images=64, task_id=True, repair=repaired,
+    ),
+    "AdaMerging + Surgery (test images)": Method(
+        lambda suite: learned(adamerging, suite, **TEST),
+        1.0, "2402.02705", 2024, needs="unlabelled", images=64, task_id=True, transductive=True,
+        repair=partial(repaired, **TEST),
+    ),
+    # the two papers' methods in front
+    "LwPTV + Fisher": Method(
+        lambda suite: pipe(lwptv, partial(fisher, fishers=of_experts(suite, statistics.fisher, n=32))),
+        1.0, "2506.09093", 2025, needs="unlabelled", images=32,
+    ),
+    "LwPTV + RegMean": Method(
+        lambda suite: pipe(lwptv, partial(regmean, grams=of_experts(suite, statistics.input_grams, n=64))),
+        1.0, "2506.09093", 2025, needs="unlabelled", images=64,
+    ),
+    "LwPTV + AdaMerging": Method(
+        lambda suite: pipe(lwptv, learned(adamerging, suite)), 1.0, "2506.09093", 2025, needs="unlabelled", images=64
+    ),
+    "SA-Merging + AdaMerging": Method(
+        lambda suite: pipe(sa(suite), learned(adamerging, suite)),
+        1.0, "2606.00511", 2026, needs="unlabelled", images=64,
+    ),
+    # labels
+    "STA": Method(
+        lambda suite: pipe(
+            partial(sta, gradients=[statistics.gradients(suite, suite.theta_0, task, 64) for task in suite.id_tasks]),
+            task_arithmetic,
+        ),
+        0.3, "2411.16139", 2024, needs="labelled", images=64,
+    ),
+    "aTLAS": Method(lambda suite: learned(atlas, suite), 1.0, "2407.02880", 2024, needs="labelled", images=64),
+    "DF-Merge": Method(
+        lambda suite: lambda taus: df_merge(suite, taus)[0], 1.0, "2504.18992", 2025, needs="labelled", images=56
+    ),
+    "Evolution (densities and scales)": Method(
+        lambda suite: lambda taus: evolve(suite, taus)[0], 1.0, "2403.13187", 2025, needs="labelled", images=40
+    ),
+}  # fmt: skip
+"""Rows that look at images before or while they merge: `samerge-edu leaderboard --needs unlabelled`, or `labelled`."""
+
+METHODS, LORA_METHODS, DATA_METHODS = Rows(METHODS), Rows(LORA_METHODS), Rows(DATA_METHODS)

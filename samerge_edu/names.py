@@ -12,8 +12,8 @@ HERE = Path(__file__).parent
 
 
 def methods() -> list[str]:
-    """Every row that a leaderboard can have; those of LoRA experts last."""
-    return keys("methods.py", "METHODS") + keys("methods.py", "LORA_METHODS")
+    """Every row that a leaderboard can have; those of LoRA experts, then those that look at data, last."""
+    return [key for table in ("METHODS", "LORA_METHODS", "DATA_METHODS") for key in keys("methods.py", table)]
 
 
 def suites() -> list[str]:

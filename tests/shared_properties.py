@@ -32,6 +32,7 @@ from samerge_edu.params import pipe
 from samerge_edu.transforms.breadcrumbs import breadcrumbs
 from samerge_edu.transforms.dare import dare
 from samerge_edu.transforms.della import della
+from samerge_edu.transforms.elect import elect
 from samerge_edu.transforms.free_fr import free_fr
 from samerge_edu.transforms.lines import lines
 from samerge_edu.transforms.lwptv import lwptv
@@ -50,6 +51,8 @@ MERGES: dict[str, Callable] = {
     "TIES": partial(ties, density=0.3),
     "TIES, sum": partial(ties, density=0.3, reduce="sum"),
     "TIES, per tensor": partial(ties, density=0.3, scope="tensor"),
+    "elect, per tensor": pipe(partial(elect, density=0.3, scope="tensor"), task_arithmetic),
+    "elect": pipe(partial(elect, density=0.3), task_arithmetic),
     "Localize-and-Stitch": partial(localize_and_stitch, density=0.3),
     "PCB": partial(pcb, density=0.1),
     "PCB, soft-max": partial(pcb, density=0.1, form="softmax"),

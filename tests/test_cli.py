@@ -14,7 +14,7 @@ from tiny_suite import TinySuite
 from typer.testing import CliRunner
 
 from samerge_edu import cli, doctor, leaderboard, names, studies, suites
-from samerge_edu.methods import LORA_METHODS, METHODS
+from samerge_edu.methods import DATA_METHODS, LORA_METHODS, METHODS
 from samerge_edu.studies import VARIANTS
 from samerge_edu.suites.published.manifest import SUITES
 
@@ -417,7 +417,7 @@ def test_help_and_a_mistyped_name_load_nothing_heavy(words):
 
 
 def test_names_are_those_of_the_tables():
-    assert names.methods() == [*METHODS, *LORA_METHODS]
+    assert names.methods() == [*METHODS, *LORA_METHODS, *DATA_METHODS]
     assert names.suites() == suites.suite_names()
     assert names.published() == list(SUITES)
     assert names.studies() == list(VARIANTS)

@@ -47,6 +47,7 @@ def test_dependencies_are_those_promised():
 
 
 DECLARED = {requirement(line)[0] for line in PROJECT["dependencies"]} - {"open_clip_torch"} | {"open_clip"}
+DECLARED |= {requirement(line)[0] for line in PROJECT["optional-dependencies"]["search"]}  # imported when asked for
 BROUGHT = {"PIL", "IPython", "regex"}  # by matplotlib, ipywidgets, open_clip
 
 

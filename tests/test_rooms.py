@@ -15,9 +15,11 @@ FLOORS = [
     ),
     {"transforms", "merges"},  # methods
     {"suites"},
+    # evaluation
     set(
-        "methods evaluate streaming leaderboard plots merging merging_files contract own_methods".split()
-    ),  # evaluation
+        "statistics adaptation methods evaluate streaming leaderboard plots".split()
+        + "merging merging_files contract own_methods".split()
+    ),
     {"studies", "course", "doctor", "selfcheck", "cli", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
