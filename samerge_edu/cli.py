@@ -1,4 +1,4 @@
-"""The command line: samerge-edu doctor | leaderboard | ablate | prefetch | merge | lab | notebooks | course.
+"""The command line: samerge-edu doctor | leaderboard | methods | suites | ablate | prefetch | merge | lab | ...
 
 Commands import what they need when they run, so that `--help` and a mistyped name answer at once. A mistake of
 the caller ends with one line on stderr and exit code 2, before any work. The first sentence of a command's docstring
@@ -83,7 +83,15 @@ def leaderboard(
     suite: SuiteName = "pocket",
     methods: Annotated[
         str | None,
-        typer.Option(help="Names, separated by commas; all of them if left out.", autocompletion=complete_methods),
+        typer.Option(
+            "--methods",
+            "--only",
+            help="Names, separated by commas; all of them if left out.",
+            autocompletion=complete_methods,
+        ),
+    ] = None,
+    add: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Your own: a file with METHODS = {'mine': function}.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
@@ -95,7 +103,8 @@ def leaderboard(
     Each method is measured at its published scale and at the one chosen on validation images.
     """
     with one_line_errors():
-        named = named_methods(methods)
+        own = own_rows(add or [])
+        named = named_methods(methods, own)
         suite = names.one_of("suite", suite, names.suites())
         from tqdm import tqdm
 
@@ -103,7 +112,7 @@ def leaderboard(
 
         board.check_writable([csv, json, png])
         loaded = loaded_suite(suite, device)
-        chosen = chosen_methods(named, lora=bool(loaded.adapters))
+        chosen = chosen_methods(named, lora=bool(loaded.adapters), own=own)
     typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\n{board.heading()}")
 
     def each(record: dict, rows: list[dict]) -> None:
@@ -158,20 +167,34 @@ def ablate(
         studies.write(rows, gains, reference, out, method)
 
 
-def named_methods(listed: str | None) -> list[str]:
+def own_rows(paths: Sequence[Path]) -> dict:
+    """The rows of files and of installed packages, checked (`own_methods`); without any, torch is not loaded."""
+    from importlib.metadata import entry_points
+
+    if not paths and not entry_points(group="samerge_edu.methods"):
+        return {}
+    from .own_methods import from_file, from_packages
+
+    rows = from_packages()
+    for path in paths:
+        rows |= from_file(path)
+    return rows
+
+
+def named_methods(listed: str | None, own: Sequence[str] = ()) -> list[str]:
     """The names in a list with commas, as the table spells them; none if there is no list: all methods are meant."""
     if listed is None:
         return []
     if not (named := [name for name in listed.split(",") if name.strip()]):
         raise ValueError(f"--methods: got '{listed}', expected names separated by commas")
-    return [names.one_of("method", name.strip(), names.methods()) for name in named]
+    return [names.one_of("method", name.strip(), [*names.methods(), *own]) for name in named]
 
 
-def chosen_methods(named: Sequence[str], lora: bool = False) -> dict:
+def chosen_methods(named: Sequence[str], lora: bool = False, own: dict | None = None) -> dict:
     """The rows that were named, in the table's order; all if none was. `lora`: the rows of adapters, too."""
     from .methods import LORA_METHODS, METHODS
 
-    rows = METHODS | LORA_METHODS if lora else METHODS
+    rows = (METHODS | LORA_METHODS if lora else METHODS) | (own or {})
     if others := [name for name in named if name not in rows]:
         raise ValueError(f"method: '{others[0]}' needs LoRA experts: take --suite pocket-lora")
     return {name: method for name, method in rows.items() if not named or name in named}
@@ -227,21 +250,40 @@ def prefetch(
 
 @app.command()
 def merge(
-    method: Annotated[str, typer.Option(help="One row of the leaderboard.", autocompletion=complete(names.methods))],
-    out: Annotated[Path, typer.Option(help="The safetensors file to write, best in a folder of its own.")],
+    method: Annotated[
+        str, typer.Option(help="A name that samerge-edu methods lists.", autocompletion=complete(names.methods))
+    ],
+    out: Annotated[Path, typer.Option(help="The safetensors file to write, or a new folder.")],
     suite: SuiteName = "pocket",
     tasks: Tasks = "",
+    base: Annotated[Path | None, typer.Option(help="Your own base: a safetensors file or a model's folder.")] = None,
+    expert: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Your own expert: a file, a folder, a PEFT adapter. Repeat it."),
+    ] = None,
     lam: Annotated[float | None, typer.Option(help="Scale of the merged update; the paper's if left out.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A knob of the method. Repeat it.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would read and hold, and stop.")] = False,
 ) -> None:
-    """Merge a suite's experts into one file.
+    """Merge experts into one model: a suite's, or your own.
+
+    samerge-edu merge --base B --expert E1 --expert E2 --method TIES --out DIR
 
     It is done tensor by tensor where the method allows. Prints how much memory that takes, and refuses what would not
-    fit before any expert is read. The file holds the recipe and the hashes of its inputs; that of a published suite is
-    a whole CLIP, which open_clip loads.
+    fit before any expert is read. The file holds the recipe and the hashes of its inputs. A folder gets the base's
+    shards, configuration and tokenizer, and loads as the base does; the file of a published suite is a whole CLIP.
     """
     with one_line_errors():
         method = names.one_of("method", method, names.methods())
+        if base or expert:
+            if not (base and expert):
+                raise ValueError("--base and --expert go together: one base, one expert or more")
+            return merge_own(method, out, base, expert, lam, knobs(settings or []), device, dry_run)
+        if settings or dry_run:
+            raise ValueError("--set and --dry-run are for models of your own: give --base and --expert")
         suite = names.one_of("suite", suite, names.suites())
         from tqdm import tqdm
 
@@ -267,6 +309,94 @@ def merge(
                 progress=lambda key: bar.update(),
             )
         typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, lam = {lam:g}")
+
+
+def merge_own(
+    method: str,
+    out: Path,
+    base: Path,
+    experts: list[Path],
+    lam: float | None,
+    settings: dict,
+    device: str,
+    dry_run: bool,
+) -> None:
+    """Merge files and folders: see `merging_files`. A warning about another base is printed and does not stop it."""
+    import warnings
+
+    from tqdm import tqdm
+
+    from .merging_files import check_folder, merge_files, prepare
+
+    if out.suffix == ".safetensors":
+        from .leaderboard import check_writable
+
+        check_writable([out])
+    else:
+        check_folder(out)
+    job = prepare(base, experts, method, lam, settings, device)
+    typer.echo(str(job.plan))
+    if dry_run:
+        return
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        tqdm(total=len(job.base.params), leave=False, delay=1, unit="tensor") as bar,
+    ):
+        warnings.simplefilter("always")
+        written = merge_files(job, out, progress=lambda key: bar.update())
+    for warning in caught:
+        typer.echo(f"samerge-edu: {warning.message}", err=True)
+    typer.echo(f"{out}: {sum(f.stat().st_size for f in written) / 1e6:.1f} MB in {len(written)} files")
+
+
+def knobs(words: list[str]) -> dict[str, object]:
+    """["density=0.1", "scope=tensor"] -> {"density": 0.1, "scope": "tensor"}."""
+    from ast import literal_eval
+
+    found: dict[str, object] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set: got '{word}', expected name=value, such as density=0.1")
+        try:
+            found[name] = literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+@app.command()
+def methods(
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, for programs.")] = False,
+) -> None:
+    """List the methods: scale, needs, knobs, paper.
+
+    The scale is the published one; a knob is set by `merge --set name=value`, and stands here with its default.
+    """
+    import json
+
+    from .catalogue import method_rows
+
+    rows = method_rows()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    width = max(map(len, rows))
+    for name, row in rows.items():
+        typer.echo(f"{name:<{width}}  lam {row['lam']:<4g} needs {row['needs']:<10} {row['year']} arXiv:{row['paper']}")
+        if row["knobs"]:
+            typer.echo(f"{'':<{width}}  {', '.join(f'{knob}={value}' for knob, value in row['knobs'].items())}")
+
+
+@app.command()
+def suites(as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False) -> None:
+    """List the suites: a base, its experts and their tasks."""
+    import json
+
+    from .catalogue import suite_rows
+
+    rows = suite_rows()
+    typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(f"{name:<16}{what}" for name, what in rows.items()))
 
 
 def chosen_method(name: str) -> tuple:

@@ -7,6 +7,14 @@ from torch import Tensor
 BLOCK_WEIGHTS = (
     *("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"),  # open_clip
     *("attn.q_proj.weight", "attn.k_proj.weight", "attn.v_proj.weight", "mlp.fc1.weight", "mlp.fc2.weight"),  # HF
+    *("attn.qkv.weight", "attn.proj.weight"),  # timm, beside mlp.fc1 and mlp.fc2
+    *("self_attention.in_proj_weight", "self_attention.out_proj.weight", "mlp.0.weight", "mlp.3.weight"),  # torchvision
+    *("attention.self.query.weight", "attention.self.key.weight", "attention.self.value.weight"),  # RoBERTa
+    *("attention.attention.query.weight", "attention.attention.key.weight", "attention.attention.value.weight"),  # ViT
+    *("intermediate.dense.weight", "output.dense.weight"),  # both; the second is the attention's, too
+    *("SelfAttention.q.weight", "SelfAttention.k.weight", "SelfAttention.v.weight", "SelfAttention.o.weight"),  # T5
+    *("ReluDense.wi.weight", "ReluDense.wi_0.weight", "ReluDense.wi_1.weight", "ReluDense.wo.weight"),
+    *("attn.o_proj.weight", "mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight"),  # LLaMA
 )
 """How the linear weights of a transformer block are called; q, k and v are one matrix in open_clip, three in HF."""
 

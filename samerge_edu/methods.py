@@ -29,8 +29,9 @@ from .merges.task_arithmetic import task_arithmetic
 from .merges.ties import ties
 from .merges.tsv_m import tsv_m
 from .merges.wudi import wudi, wudi_optimum
-from .params import Params, pipe
-from .saliency import clip_flow, flow_score
+from .names import one_of
+from .params import Params, add, pipe, task_vectors
+from .saliency import Flow, clip_flow, flow_score
 from .transforms.breadcrumbs import breadcrumbs
 from .transforms.dare import dare
 from .transforms.della import della
@@ -67,11 +68,63 @@ class Method:
         """The data and what is asked for at test time, in words: "none", "labelled, router"."""
         return ", ".join([self.needs, *(["task id"] if self.task_id else []), *(["router"] if self.router else [])])
 
+    def __call__(self, models, thetas: Sequence[Params] | None = None) -> dict[str, torch.Tensor]:
+        """Merge at the published scale: `method(suite)`, or `method(theta_0, thetas)` for checkpoints of one's own.
+
+        `merging.merge` does more: files, other scales, knobs, and the methods that need an architecture.
+        """
+        suite = models if thetas is None else Checkpoints(models)
+        experts = [suite.experts[task] for task in suite.id_tasks] if thetas is None else thetas
+        return add(suite.theta_0, self.recipe(suite)(task_vectors(suite.theta_0, experts)), self.lam)
+
+
+class Checkpoints:
+    """What a recipe sees in place of a suite when somebody brings nothing but checkpoints.
+
+    `theta_0` is the base, `flow` the model's path strength (`flow.module_flow`) if it was given. Whatever else a
+    recipe asks for is refused with the reason.
+    """
+
+    def __init__(self, theta_0: Params, flow: Callable[[Params], Flow] | None = None):
+        self.theta_0, self.adapters = theta_0, {}
+        if flow is not None:
+            self.flow = flow
+
+    def __getattr__(self, name: str):
+        if name in ("flow", "attention_heads"):
+            raise ValueError(
+                "this method follows the flow through the architecture: "
+                "give the module and an input, se.merge(..., model=module, example=input)"
+            )
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ValueError(f"this method needs a suite's '{name}', and here are checkpoints only: take load_suite(...)")
+
+
+class Rows(dict):
+    """A table of methods in which "ties" finds "TIES", and a name that is none says what it may have meant."""
+
+    def __missing__(self, name: str) -> Method:
+        try:
+            return self[self.full_name(name)]
+        except ValueError as e:
+            raise KeyError(str(e)) from None
+
+    def full_name(self, name: str) -> str:
+        """The row's name as the table writes it; raises ValueError with what it may have meant."""
+        return one_of("method", str(name), list(self))
+
+
+def flow_of(suite) -> Callable[[Params], Flow]:
+    """The path strength of the suite's architecture: its own `flow` if it brings one, else that of a CLIP tower."""
+    if isinstance(suite, Checkpoints):
+        return suite.flow
+    return getattr(suite, "flow", None) or partial(clip_flow, heads=suite.attention_heads)
+
 
 def sa(suite, modulation: str = "literal", **knobs) -> Callable[[Sequence[Params]], list[Params]]:
     """SA-Merging as a transform: SynFlow on theta_0 + tau_n, modulated by the sum of all task vectors, T rounds."""
-    flow = partial(clip_flow, heads=suite.attention_heads)
-    return partial(sa_merging, score=flow_score(suite.theta_0, flow, modulation=modulation), **knobs)
+    return partial(sa_merging, score=flow_score(suite.theta_0, flow_of(suite), modulation=modulation), **knobs)
 
 
 def drops() -> torch.Generator:
@@ -178,8 +231,7 @@ def knots_ties(suite) -> Callable[[Sequence[Params]], Params]:
 
 def sa_ranks(suite, **knobs) -> Callable[[Sequence[Params]], Params]:
     """SA-Merging rank by rank, then the plain sum of the pruned updates; `knobs` are those of `sa_lora`."""
-    flow = partial(clip_flow, heads=suite.attention_heads)
-    return from_factors(suite, pipe(partial(sa_lora, theta_0=suite.theta_0, flow=flow, **knobs), cat))
+    return from_factors(suite, pipe(partial(sa_lora, theta_0=suite.theta_0, flow=flow_of(suite), **knobs), cat))
 
 
 LORA_METHODS: dict[str, Method] = {
@@ -190,3 +242,5 @@ LORA_METHODS: dict[str, Method] = {
     "LoRA linear": Method(lambda suite: from_factors(suite, linear), 1.0, "2106.09685", 2022),
 }
 """Rows that look at the factors A and B; the rows above see the updates of LoRA experts like any others."""
+
+METHODS, LORA_METHODS = Rows(METHODS), Rows(LORA_METHODS)

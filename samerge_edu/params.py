@@ -306,14 +306,26 @@ def mean_cosine(taus: Sequence[Params]) -> float:
     return mean(pairs) if pairs else 1.0
 
 
+BLOCKS = r"(?:resblocks|layers|blocks|layer|block|h)\.(?:encoder_layer_)?(\d+)\."
+"""open_clip's, Hugging Face's (CLIP, LLaMA; RoBERTa, ViT; T5; GPT-2), timm's and torchvision's names of a block."""
+
+
 def block_index(key: str) -> int | None:
     """Which transformer block a parameter belongs to, counted from the input; None for those outside the blocks.
 
+    Where blocks come in stages (ResNet, ConvNeXt, Swin), block b of stage s is 100 s + b: the order is what counts.
+
     >>> block_index("transformer.resblocks.3.mlp.c_fc.weight"), block_index("encoder.layers.11.mlp.fc1.weight")
     (3, 11)
+    >>> block_index("encoder.layer.4.output.dense.weight"), block_index("encoder.layers.encoder_layer_5.mlp.0.weight")
+    (4, 5)
+    >>> block_index("stages.2.blocks.7.mlp.fc1.weight"), block_index("layer3.0.conv1.weight")
+    (207, 300)
     >>> block_index("visual.proj")
     """
-    found = re.search(r"\b(?:resblocks|layers)\.(\d+)\.", key)
+    if staged := re.search(r"\b(?:stages\.(\d+)\.blocks\.|layers\.(\d+)\.blocks\.|layer(\d)\.)(\d+)\.", key):
+        return 100 * int(next(filter(None, staged.groups()[:3]))) + int(staged[4])
+    found = re.search(rf"\b{BLOCKS}", key)
     return int(found[1]) if found else None
 
 

@@ -10,7 +10,8 @@ tensor is.
 
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -19,8 +20,6 @@ from torch import Tensor
 from .files import check_contents, fingerprint, replace_file, write_safetensors
 from .forecast import check_fits, forecast
 from .params import Params, add, check_finite, check_lam, lazy_task_vectors, structure
-from .suites.published.clip_vit import PublishedSuite
-from .suites.published.names import Renamed
 from .suites.suite import Suite
 
 
@@ -54,13 +53,34 @@ def merge_to_file(
     """
     keep, out = {} if keep is None else keep, Path(out)
     thetas = thetas if isinstance(thetas, Mapping) else list(thetas)  # one model alone is refused below
-    taus = lazy_task_vectors(theta_0, thetas)
     contents = {prefix + k: s for k, s in structure(theta_0).items()}
     if twice := sorted(contents.keys() & structure(keep).keys()):
         raise ValueError(f"keep: got '{twice[0]}', which is a merged tensor's name too ({len(twice)} in all)")
     contents |= structure(keep)
-    metadata = {"format": "pt", "recipe": recipe, "lam": repr(lam), "versions": json.dumps(_versions())}
-    check_contents(contents, metadata)
+    check_contents(contents, metadata(recipe, lam, []))
+    tensors = merged_tensors(theta_0, thetas, merge, lam=lam, per_tensor=per_tensor, device=device, progress=progress)
+    named = ((prefix + key, theta) for key, theta in tensors(structure(theta_0)))
+    kept = ((key, keep[key]) for key in structure(keep))
+    inputs = [fingerprint(model) for model in (theta_0, *thetas)]
+    write_safetensors(out, contents, chain(named, kept), metadata(recipe, lam, inputs))
+    return out
+
+
+def merged_tensors(
+    theta_0: Params,
+    thetas: Sequence[Params],
+    merge: Callable[[Sequence[Params]], Params],
+    *,
+    lam: float,
+    per_tensor: bool,
+    device: str | torch.device = "cpu",
+    progress: Callable[[str], None] = lambda key: None,
+) -> Callable[[Iterable[str]], Iterator[tuple[str, Tensor]]]:
+    """keys -> (key, theta[key]), made one after the other: what `merge_to_file` writes.
+
+    A global method is run here and now; a method per tensor when its tensor is asked for. Raises as `merge_to_file`.
+    """
+    taus = lazy_task_vectors(theta_0, thetas)
     plan = forecast([theta_0, *thetas], per_tensor, device)
     advice = "" if per_tensor else "the method looks at all tensors at once"
     check_fits(plan.needs[plan.streamed], f"merging {len(thetas)} experts", device, advice)
@@ -69,8 +89,8 @@ def merge_to_file(
     on_device = [_On(tau, device) for tau in taus]
     whole = None if per_tensor else merge(on_device)
 
-    def tensors() -> Iterable[tuple[str, Tensor]]:
-        for key in structure(theta_0):
+    def tensors(keys: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        for key in keys:
             if per_tensor:
                 pieces = [{key: tau[key]} for tau in on_device]
                 check_finite(pieces, what="expert")
@@ -81,13 +101,15 @@ def merge_to_file(
             if not theta.isfinite().all():
                 raise ValueError(f"'{key}': got NaN or infinity in the merged model, expected finite numbers")
             progress(key)
-            yield prefix + key, theta
-        for key in structure(keep):
-            yield key, keep[key]
+            yield key, theta
 
-    metadata["inputs"] = json.dumps([fingerprint(model) for model in (theta_0, *thetas)])
-    write_safetensors(out, contents, tensors(), metadata)
-    return out
+    return tensors
+
+
+def metadata(recipe: str, lam: float, inputs: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What a merged file says about itself: recipe, scale, what went in, with which versions."""
+    about = {"format": "pt", "recipe": recipe, "lam": repr(lam), "versions": json.dumps(_versions())}
+    return about | {"inputs": json.dumps(list(inputs))}
 
 
 def merge_suite(
@@ -101,6 +123,9 @@ def merge_suite(
     alone.
     Raises ValueError for a folder whose configuration is another model's, and as `merge_to_file`.
     """
+    from .suites.published.clip_vit import PublishedSuite  # loads open_clip, which models of one's own do not need
+    from .suites.published.names import Renamed
+
     out, published = Path(out), isinstance(suite, PublishedSuite)
     beside = out.with_name("open_clip_config.json")
     if published and beside.exists() and json.loads(beside.read_text(encoding="utf-8")) != suite.config:

@@ -11,8 +11,9 @@ from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
 
+from samerge_edu import contract
+from samerge_edu.contract import assert_same, example_taus  # noqa: F401 - tests take both from here
 from samerge_edu.merges.actmat import actmat
 from samerge_edu.merges.average import average
 from samerge_edu.merges.consensus import consensus
@@ -27,7 +28,7 @@ from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.merges.ties import ties
 from samerge_edu.merges.tsv_m import tsv_m
 from samerge_edu.merges.wudi import wudi, wudi_flow, wudi_optimum
-from samerge_edu.params import lazy_task_vectors, pipe
+from samerge_edu.params import pipe
 from samerge_edu.transforms.breadcrumbs import breadcrumbs
 from samerge_edu.transforms.dare import dare
 from samerge_edu.transforms.della import della
@@ -124,127 +125,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
 }
 
-# ---------------------------------------------------------------------------- inputs
-
-SHAPES = {
-    "visual.transformer.resblocks.0.attn.in_proj_weight": (12, 4),
-    "visual.transformer.resblocks.0.mlp.c_fc.weight": (9, 4),
-    "visual.transformer.resblocks.0.ln_1.bias": (4,),
-    "visual.conv1.weight": (4, 3, 2, 2),
-    "visual.transformer.resblocks.1.mlp.c_proj.weight": (4, 9),
-    "visual.transformer.resblocks.1.ln_2.weight": (4,),
-    "visual.class_embedding": (4,),
-    "visual.ln_post.weight": (4,),
-    "visual.proj": (4, 7),
-}
-
-
-def example_taus(dtype: torch.dtype = torch.float64, n: int = 3) -> list[dict[str, Tensor]]:
-    """Experts of different size and sign, tensors of different scale: no property holds by symmetry."""
-    g = torch.Generator().manual_seed(5)
-    expert_scale = [1.0, 0.4, 2.5, 0.8][:n]
-    return [
-        {
-            k: (s * (i + 1) * torch.randn(shape, generator=g, dtype=torch.float64)).to(dtype)
-            for i, (k, shape) in enumerate(SHAPES.items())
-        }
-        for s in expert_scale
-    ]
-
-
-def assert_same(got: dict[str, Tensor], expected: dict[str, Tensor], **tolerance) -> None:
-    assert got.keys() == expected.keys()
-    for key in expected:
-        torch.testing.assert_close(got[key], expected[key], msg=lambda m, key=key: f"{key}: {m}", **tolerance)
-
-
-# ---------------------------------------------------------------------------- the properties
-
-
-def order_of_experts(merge: Callable) -> None:
-    a, b, c = example_taus()
-    expected = merge([a, b, c])
-    assert_same(merge([c, a, b]), expected)
-    assert_same(merge([b, a, c]), expected)
-
-
-def key_order(merge: Callable) -> None:
-    taus = example_taus()
-    shuffled = [{k: tau[k] for k in reversed(tau)} for tau in taus]
-    assert_same(merge(shuffled), merge(taus))
-    assert_same(merge([taus[0], *shuffled[1:]]), merge(taus))
-
-
-def positive_homogeneity(merge: Callable) -> None:
-    taus = example_taus()
-    doubled = merge([{k: 2.5 * v for k, v in tau.items()} for tau in taus])
-    assert_same(doubled, {k: 2.5 * v for k, v in merge(taus).items()})
-
-
-def sign_flip(merge: Callable) -> None:
-    taus = example_taus()
-    flipped = merge([{k: -v for k, v in tau.items()} for tau in taus])
-    assert_same(flipped, {k: -v for k, v in merge(taus).items()})
-
-
-def inputs_unchanged(merge: Callable) -> None:
-    taus = example_taus(torch.float32)
-    before = [{k: v.clone() for k, v in tau.items()} for tau in taus]
-    merge(taus)
-    for tau, expected in zip(taus, before, strict=True):
-        assert_same(tau, expected, rtol=0, atol=0)
-
-
-def half_precision(merge: Callable) -> None:
-    """16-bit task vectors are merged in float32 and come back in 16 bits; 32 and 64 bits stay what they are."""
-    for dtype in (torch.float32, torch.float64):
-        assert {v.dtype for v in merge(example_taus(dtype)).values()} == {dtype}
-    for dtype in (torch.float16, torch.bfloat16):
-        taus = example_taus(dtype)
-        in_float = merge([{k: v.float() for k, v in tau.items()} for tau in taus])
-        assert_same(merge(taus), {k: v.to(dtype) for k, v in in_float.items()})
-
-
-def lazy(merge: Callable) -> None:
-    theta_0, *thetas = example_taus(torch.float32, n=4)
-    lazies = lazy_task_vectors(theta_0, thetas)
-    assert_same(merge(lazies), merge([dict(tau) for tau in lazies]), rtol=0, atol=0)
-
-
-def non_contiguous(merge: Callable) -> None:
-    taus = example_taus()
-    strided = [{k: v.mT.contiguous().mT if v.ndim == 2 else v for k, v in tau.items()} for tau in taus]
-    assert not strided[0]["visual.proj"].is_contiguous()
-    assert_same(merge(strided), merge(taus))
-
-
-def zero_task_vectors(merge: Callable) -> None:
-    zeros = [{k: torch.zeros_like(v) for k, v in tau.items()} for tau in example_taus()]
-    assert_same(merge(zeros), zeros[0], rtol=0, atol=0)
-    one_zero = merge([*zeros[:1], *example_taus()[1:]])
-    assert all(v.isfinite().all() for v in one_zero.values())
-
-
-def one_expert(merge: Callable) -> None:
-    result = merge(example_taus(n=1))
-    assert all(v.isfinite().all() for v in result.values())
-    assert any(v.any() for v in result.values())
-
-
-def tiny_tensors(merge: Callable) -> None:
-    shapes = {"none": (0,), "scalar": (), "one": (1,), "column": (3, 1), "row": (1, 3), "square": (3, 3)}
-    g = torch.Generator().manual_seed(1)
-    taus = [
-        {
-            f"visual.transformer.resblocks.{i}.{k}": torch.randn(s, generator=g)
-            for i, (k, s) in enumerate(shapes.items())
-        }
-        for _ in range(3)
-    ]
-    result = merge(taus)
-    assert {k: v.shape for k, v in result.items()} == {k: v.shape for k, v in taus[0].items()}
-    assert all(v.isfinite().all() for v in result.values())
-
 
 def refusals(merge: Callable) -> None:
     a, b, c = example_taus()
@@ -272,21 +152,4 @@ def not_finite(merge: Callable) -> None:
             merge(taus)
 
 
-PROPERTIES: dict[str, Callable[[Callable], None]] = {
-    f.__name__: f
-    for f in (
-        order_of_experts,
-        key_order,
-        positive_homogeneity,
-        sign_flip,
-        inputs_unchanged,
-        half_precision,
-        lazy,
-        non_contiguous,
-        zero_task_vectors,
-        one_expert,
-        tiny_tensors,
-        refusals,
-        not_finite,
-    )
-}
+PROPERTIES = contract.PROPERTIES | {f.__name__: f for f in (refusals, not_finite)}

@@ -10,10 +10,12 @@ import samerge_edu
 PACKAGE = Path(samerge_edu.__path__[0])
 FLOORS = [
     # arithmetic
-    {"params", "files", "parallel", "masks", "matrices", "saliency", "lora", "forecast", "least_squares", "names"},
+    {"params", "files", "parallel", "masks", "matrices", "saliency", "lora", "forecast", "least_squares", "names"}
+    | {"catalogue", "flow", "folders"},
     {"transforms", "merges"},  # methods
     {"suites"},
-    {"methods", "evaluate", "streaming", "leaderboard", "plots"},  # evaluation
+    # evaluation
+    {"methods", "evaluate", "streaming", "leaderboard", "plots", "merging", "merging_files", "contract", "own_methods"},
     {"studies", "course", "doctor", "cli", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

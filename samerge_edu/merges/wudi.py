@@ -151,5 +151,8 @@ def _check_scope(taus: Sequence[Params], scope: Scope) -> list[Params]:
     # one tensor alone is one of a streamed model: it need not be a block's
     if scope == "blocks" and len(shapes) > 1 and not any(block_weight(key, taus[0][key]) for key in shapes):
         first = next(iter(shapes))
-        raise ValueError(f"scope 'blocks': got keys like '{first}', expected some that end in {BLOCK_WEIGHTS}")
+        raise ValueError(
+            f"scope 'blocks': got keys like '{first}', expected some that end in {BLOCK_WEIGHTS[:4]} or another of "
+            "matrices.BLOCK_WEIGHTS; scope='matrices' takes every matrix"
+        )
     return taus

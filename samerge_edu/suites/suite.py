@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from ..params import Params
+from ..params import Params, structure
 
 
 def check_n(n: int | None) -> None:
@@ -19,7 +19,7 @@ def check_n(n: int | None) -> None:
         raise ValueError(f"n: got {n!r}, expected a whole number of images, at least 1, or None for all")
 
 
-@dataclass
+@dataclass(repr=False)
 class Suite:
     """A base, its experts, and what is needed to say how good a merge of them is.
 
@@ -48,6 +48,16 @@ class Suite:
     read: Callable[[Sequence[str]], Tensor] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _images: dict = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        """What one wants to know at a glance, not a thousand lines of numbers."""
+        entries = sum(torch.Size(shape).numel() for shape, _ in structure(self.theta_0).values())
+        size = f"{entries:,} parameters in {len(self.theta_0)} tensors on {self.device}"
+        return (
+            f"{type(self).__name__} '{self.name}' ({self.family}): {size}\n"
+            f"  {'LoRA experts' if self.adapters else 'experts'}: {', '.join(self.id_tasks)}\n"
+            f"  other tasks: {', '.join(self.ood_tasks) or 'none'}"
+        )
 
     @property
     def id_tasks(self) -> list[str]:

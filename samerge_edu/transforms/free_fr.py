@@ -84,7 +84,10 @@ def free_fr(
     # one tensor alone is one of a streamed model: it need not be a block's
     if scope == "blocks" and len(shapes) > 1 and not any(block_weight(key, taus[0][key]) for key in shapes):
         first = next(iter(shapes))
-        raise ValueError(f"scope 'blocks': got keys like '{first}', expected some that end in {BLOCK_WEIGHTS}")
+        raise ValueError(
+            f"scope 'blocks': got keys like '{first}', expected some that end in {BLOCK_WEIGHTS[:4]} or another of "
+            "matrices.BLOCK_WEIGHTS; scope='matrices' takes every matrix"
+        )
     taus_hat = [{} for _ in taus]
     for key, (shape, dtype) in shapes.items():
         tau = stacked(taus, key)  # (N, *shape)

@@ -26,8 +26,7 @@ def lines(
     `pipe(lwptv, partial(lines, merge=ties))`.
 
     Args:
-        taus: N >= 1 task vectors of transformers whose blocks are named `resblocks.l.` (open_clip) or `layers.l.`
-            (Hugging Face).
+        taus: N >= 1 task vectors of models whose blocks have names that `params.block_index` knows.
         merge: taus -> tau_m.
         beta: how much more the last block gets than the first, >= 0. The authors tune it on validation data, 0.1, 0.2
             .. 1.0; 0.5, the middle, is this package's choice and not the paper's.
@@ -69,11 +68,11 @@ def scale_by_depth(tau: Params, alpha: float, beta: float, outside: str = "alpha
     if not blocks:
         first = next(iter(tau), None)
         raise ValueError(f"got no block, expected names with 'resblocks.l.' or 'layers.l.'; first key is '{first}'")
-    last = max(blocks)
+    place = {b: place for place, b in enumerate(sorted(set(blocks)))}  # 0 .. L - 1; staged models count 100, 101, 200
 
     def depth(key: str) -> float:  # 0 at the input, 1 at the output
         if block[key] is not None:
-            return block[key] / max(last, 1)
+            return place[block[key]] / max(len(place) - 1, 1)
         return float(outside == "position" and any(part in AFTER_THE_BLOCKS for part in key.split(".")))
 
     return {key: (working(tau[key]) * (alpha + beta * depth(key))).to(tau[key].dtype) for key in tau}

@@ -30,7 +30,7 @@ from .names import Renamed, build_clip, check_activation, from_hf, fused, hf_wei
 _CAPTIONS = Path(__file__).parent / "class_names.json"  # FusionBench's and OpenAI's, both MIT
 
 
-@dataclass
+@dataclass(repr=False)
 class PublishedSuite(Suite):
     """A suite that also knows its base's file (`whole`: text tower, projection and all), `config` and `transform`."""
 
