@@ -15,6 +15,8 @@ from . import names
 HERE = Path(__file__).parent
 FROM_THE_RECIPE = ("score", "merge", "generator", "flow", "theta_0", "progress", "shuffle")
 """Arguments that a recipe fills in itself, or that are no number and no word: no knobs."""
+BUILT = {"sa": "sa_merging", "knots_ties": "knots", "sa_ranks": "sa_lora"}
+"""Functions of `methods` that build a step from the suite."""
 
 
 @cache
@@ -87,11 +89,13 @@ def _steps(recipe: ast.AST) -> list[tuple[str, dict[str, object]]]:
     """The methods that a recipe names, in reading order, each with its knobs as the recipe sets them."""
     partials = [n for n in ast.walk(recipe) if isinstance(n, ast.Call) and _called(n) == "partial"]
     set_there = {id(n.args[0]): {k.arg: _value(k.value) for k in n.keywords} for n in partials}
+    calls = [n for n in ast.walk(recipe) if isinstance(n, ast.Call) and _called(n) in BUILT]
+    set_there |= {id(n.func): {k.arg: _value(k.value) for k in n.keywords} for n in calls}  # sa(suite, p=0.02)
     inner = {id(k.value) for n in partials for k in n.keywords}  # partial(lines, merge=task_arithmetic) is one step
     named = [n for n in ast.walk(recipe) if isinstance(n, ast.Name) and id(n) not in inner]
     steps = []
     for node in sorted(named, key=lambda n: (n.lineno, n.col_offset)):
-        name = {"sa": "sa_merging", "knots_ties": "knots", "sa_ranks": "sa_lora"}.get(node.id, node.id)
+        name = BUILT.get(node.id, node.id)
         if name in _functions():
             mine = set_there.get(id(node), {})
             steps.append((name, {knob: mine.get(knob, default) for knob, default in _signature(name).items()}))

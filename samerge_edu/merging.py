@@ -123,8 +123,9 @@ def with_knobs(run: Callable, knobs: Mapping[str, object], name: str = "the meth
     """The method with some of its knobs set; raises ValueError with the list for a knob that it does not have."""
     left, steps = dict(knobs), []
     known = knobs_of(run)
+    full = [f"{_name(step)}_{knob}" for step in steps_of(run) for knob in _knobs(step)]  # svc_lam: `lam` is the scale
     for knob in knobs:
-        if knob not in known:
+        if knob not in known and knob not in full:
             alike = get_close_matches(knob, known)
             perhaps = f"did you mean {' or '.join(alike)}? " if alike else ""
             raise ValueError(f"{name}: got knob '{knob}', {perhaps}expected one of {', '.join(known) or 'none'}")

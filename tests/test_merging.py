@@ -129,6 +129,12 @@ def test_knobs_are_set_by_name_and_unknown_ones_listed():
     assert both.record["knobs"] == {"dare_density": 0.9, "ties_density": 0.3, "reduce": "sum", "scope": "global"}
 
 
+def test_a_knob_that_is_called_like_the_scale_is_set_by_its_full_name():
+    run = METHODS["SVC + Task Arithmetic"].recipe(None)
+    assert knobs_of(run)["lam"] != 0.25
+    assert knobs_of(with_knobs(run, {"svc_lam": 0.25}))["lam"] == 0.25
+
+
 def test_setting_a_knob_leaves_the_recipe_as_it_was():
     run = METHODS["DARE + TIES"].recipe(None)
     before = knobs_of(run)
