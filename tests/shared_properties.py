@@ -84,7 +84,7 @@ MERGES: dict[str, Callable] = {
     "ACTMat": actmat,
     "TACT": tact,
     "SVC + TA": partial(svc, merge=task_arithmetic, lam=0.3),
-    "SVC + TSV-M": partial(svc, merge=tsv_m, alpha=1.0),
+    "SVC + TSV-M": partial(svc, merge=tsv_m, floor=1.0),
     "FR": pipe(partial(free_fr, scope="matrices"), task_arithmetic),
     "FR, blocks": pipe(free_fr, task_arithmetic),
 }

@@ -43,7 +43,7 @@ def calibrated_by_loop(tau_m, matrices, alpha):
 @pytest.mark.parametrize("alpha", [None, 0.1, 1.0, 2.5])
 def test_svc_is_algorithm_1_in_loops(alpha, lam):
     taus = experts()
-    got = svc(taus, merge=task_arithmetic, lam=lam, alpha=alpha)
+    got = svc(taus, merge=task_arithmetic, lam=lam, floor=alpha)
     for key in ("wide", "tall"):
         tau_m = lam * sum(tau[key] for tau in taus)
         expected = calibrated_by_loop(tau_m, [tau[key] for tau in taus], 1 / 3 if alpha is None else alpha)
@@ -67,15 +67,15 @@ def test_svc_of_copies_returns_one_of_them_however_often_they_were_added():
 def test_svc_with_alpha_1_never_turns_up_and_with_less_it_may():
     taus = experts()
     before = torch.linalg.svdvals(0.3 * sum(tau["wide"] for tau in taus))
-    after = torch.linalg.svdvals(svc(taus, merge=task_arithmetic, lam=0.3, alpha=1.0)["wide"])
+    after = torch.linalg.svdvals(svc(taus, merge=task_arithmetic, lam=0.3, floor=1.0)["wide"])
     assert (after <= before + 1e-12).all()
-    assert (torch.linalg.svdvals(svc(taus, merge=task_arithmetic, lam=0.3, alpha=0.2)["wide"]) > before).any()
+    assert (torch.linalg.svdvals(svc(taus, merge=task_arithmetic, lam=0.3, floor=0.2)["wide"]) > before).any()
 
 
 def test_a_silent_expert_counts_as_alpha():
     (tau,) = experts(1)
     zero = {k: torch.zeros_like(v) for k, v in tau.items()}
-    got = svc([tau, zero], merge=task_arithmetic, alpha=0.5)
+    got = svc([tau, zero], merge=task_arithmetic, floor=0.5)
     torch.testing.assert_close(got["wide"], tau["wide"] * 2 / 1.5)
 
 
@@ -88,8 +88,8 @@ def test_svc_leaves_what_is_no_matrix_to_it():
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan")])
 def test_svc_names_an_alpha_that_makes_no_sense(alpha):
-    with pytest.raises(ValueError, match=r"alpha: got .*, expected a number > 0"):
-        svc(experts(), merge=task_arithmetic, alpha=alpha)
+    with pytest.raises(ValueError, match=r"floor: got .*, expected a number > 0"):
+        svc(experts(), merge=task_arithmetic, floor=alpha)
 
 
 # ---------------------------------------------------------------------------- MagMax and EMR

@@ -104,7 +104,7 @@ def test_wudi_is_fusion_benchs(steps):
 @pytest.mark.parametrize("alpha", [0.1, 1.0])
 def test_svc_is_fusion_benchs(alpha):
     expected = golden("fusion_bench", f"svc({alpha}) of 0.3 * sum")
-    got = svc(EXACT, merge=task_arithmetic, lam=0.3, alpha=alpha)
+    got = svc(EXACT, merge=task_arithmetic, lam=0.3, floor=alpha)
     assert_same({key: got[key] for key in expected}, expected)
 
 
