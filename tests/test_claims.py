@@ -41,7 +41,8 @@ def complaints(source: str, recorded: dict) -> list[str]:
             found.append(f"no claim behind: {row}")
         found += [f"no se.claim({name!r}) for: {row}" for name in named if name not in claims]
     for name, at_least in claims.items():
-        values = [entry["value"] for entry in recorded.get(f"pocket/claim {name}", [])]
+        keys = [key for key in recorded if key.partition("/")[2] == f"claim {name}"]  # 12 is not of the pocket suite
+        values = [entry["value"] for key in keys for entry in recorded[key]]
         if not values:
             found.append(f"{name}: nothing recorded; build_notebooks.py --record")
         found += [f"{name}: recorded {v}, asked for {at_least}" for v in values if not v >= at_least]
@@ -51,6 +52,7 @@ def complaints(source: str, recorded: dict) -> list[str]:
 NOT_YET = {path.stem for path in SOURCES} - {
     "09_spectral_and_least_squares"
 }  # notebooks whose tables have no claims yet: to be empty
+NOT_YET -= {"06_iterative_pruning", "08_lwptv_ood", "12_real_clip"}
 
 
 @pytest.mark.parametrize("source", [p for p in SOURCES if p.stem not in NOT_YET], ids=lambda path: path.stem)
@@ -88,10 +90,10 @@ def test_claim_prints_what_it_finds_and_records_when_asked(capsys, monkeypatch, 
     monkeypatch.setattr(bands, "FILE", tmp_path / "bands.json")
     monkeypatch.delenv("SAMERGE_SUITE", raising=False)
     monkeypatch.delenv("SAMERGE_RECORD", raising=False)
-    assert claim("06.chance", by=2.94, at_least=1)
-    assert not claim("06.chance", by=0.5, at_least=1)
-    assert not claim("06.nan", by=math.nan)
-    assert claim("06.equal", by=1.0, at_least=1.0, unit="")
+    claim("06.chance", by=2.94, at_least=1)
+    claim("06.chance", by=0.5, at_least=1)
+    claim("06.nan", by=math.nan)
+    claim("06.equal", by=1.0, at_least=1.0, unit="")
     assert capsys.readouterr().out.splitlines() == [
         "claim 06.chance holds: 2.94 points (asked: 1)",
         "claim 06.chance DOES NOT HOLD: 0.5 points (asked: 1)",

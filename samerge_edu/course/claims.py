@@ -14,8 +14,8 @@ from . import bands
 POINT = "points"
 
 
-def claim(name: str, *, by: float, at_least: float = 0.0, unit: str = POINT) -> bool:
-    """Print whether `by` is `at_least` what the sentence needs, and return it. `name` is such as "06.abs_below_chance".
+def claim(name: str, *, by: float, at_least: float = 0.0, unit: str = POINT) -> None:
+    """Print whether `by` is `at_least` what the sentence needs. `name` is such as "06.abs_below_chance".
 
     `by` is a difference that the sentence speaks of, positive where the sentence is right: ahead - behind. `at_least`
     is what makes the sentence worth saying: more than the spread, so that it does not hang on an image. For what is
@@ -25,4 +25,3 @@ def claim(name: str, *, by: float, at_least: float = 0.0, unit: str = POINT) -> 
     holds = by >= at_least
     bands.record_if_asked(f"claim {name}", by)
     print(f"claim {name} {'holds' if holds else 'DOES NOT HOLD'}: {by:.3g}{unit and ' ' + unit} (asked: {at_least:g})")
-    return holds
