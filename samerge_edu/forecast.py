@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from .params import Params, structure
+from .params import Params, Structure, structure
 
 ROOM = 0.8
 """The share of what is free that a plan may use: the rest is for activations and for everybody else."""
@@ -50,7 +50,7 @@ def forecast(
     singular values of it (TSV-M) was measured at five times that, 0.4 GiB in all.
     """
     models = list(models)
-    spec = structure(models[0])
+    spec = _shapes(models[0])
     numel = {k: torch.Size(shape).numel() for k, (shape, _) in spec.items()}
     n, d, largest = len(models) - 1, sum(numel.values()), max(numel.values())
     if per_tensor:
@@ -62,6 +62,13 @@ def forecast(
     free = free_memory(device)
     fits = (name for name, needed in needs.items() if needed <= ROOM * free)
     return Forecast(needs, free, str(device), next(fits, None))
+
+
+def _shapes(params: Params) -> Structure:
+    """As `structure`, which refuses tensors without numbers: here PyTorch's meta tensors say enough."""
+    if isinstance(params, dict) and any(isinstance(v, torch.Tensor) and v.is_meta for v in params.values()):
+        return {key: (tuple(v.shape), v.dtype) for key, v in params.items()}
+    return structure(params)
 
 
 def check_fits(needed: int, what: str, device: str | torch.device = "cpu", advice: str = "") -> None:

@@ -226,6 +226,13 @@ def test_the_writer_and_the_safetensors_library_agree(tmp_path):
 # ---------------------------------------------------------------------------- forecast
 
 
+def test_the_forecast_takes_shapes_without_numbers():
+    """As notebook 12 asks it about models that nobody has downloaded."""
+    with torch.device("meta"):
+        model = torch.nn.Linear(30, 20).state_dict()
+    assert forecast([model] * 3, per_tensor=True).needs["one tensor at a time"] == 4 * 4 * 600
+
+
 def test_the_forecast_counts_and_the_plan_is_the_first_that_fits(monkeypatch):
     models = [{"a": torch.zeros(1000, 100), "b": torch.zeros(50_000)}] * 5  # a base and 4 experts
     monkeypatch.setattr(forecast_module, "free_memory", lambda device: 10**9)
