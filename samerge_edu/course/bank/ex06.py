@@ -489,8 +489,8 @@ ablating = Exercise(
     goal=(
         "Start from the abs score $|G_n \\tau^*|$, whose parts can be taken out one by one. "
         '`without="nothing"` is the whole; `"modulation"` takes the expert\'s own update in place of the sum; '
-        '`"sensitivity"` takes $G = 1$; `"both"` does both. Write all four, predict which one costs most, and '
-        "choose one in the cell below."
+        '`"sensitivity"` takes $G = 1$; `"both"` does both. Write all four, and predict before the '
+        "next cells measure them which one costs most."
     ),
     minutes=10,
     difficulty=2,
