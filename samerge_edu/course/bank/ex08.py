@@ -573,9 +573,8 @@ QUIZZES = [
     ),
     Quiz(
         "08.q3",
-        "Single weights given back (`by weight` above) and whole layers given back differ in OOD and H. What would a "
-        "fair "
-        "comparison of the two have to hold equal?",
+        "One study finds that giving back single weights (`by weight` above) gains more abroad than giving back whole "
+        "layers, another finds the opposite. What would a fair comparison of the two have to hold equal?",
         right="a",
         a=(
             "How far the merged model is from the base.",
