@@ -493,10 +493,10 @@ QUIZZES = [
             "2 bytes a number: 10 x 0.6 GB = 6 GB. It fits, though each sum is better taken in float32.",
         ),
         c=(
-            "TIES in float32, with one trim over the whole model",
+            "TIES in float32, all of the task vectors held at once",
             "Yes: 8 task vectors of 1.2 GB, the base and the result are 12.2 GB, and the ranking needs room besides. "
-            "It cannot "
-            "be cut into tensors without changing what is ranked.",
+            "One trim over the whole model cannot be cut into tensors; the way out is to read the files once more for "
+            "each pass.",
         ),
         d=(
             "TSV-M in float32, with one SVD for each of the tensors",
