@@ -61,9 +61,9 @@ def test_off_fair_and_thinner_say_their_numbers():
     assert sentence.startswith("Literal 71.5 %, at its own scale 70.5 %, abs 68.0 %;")
     assert "random masks 70.0 to 72.0 %, ten shuffled ones 69.0 to 71.0 %" in sentence
     assert len(figure.axes[0].get_yticks()) == 4
-    _, sentence = d06.thinner((0.1, 0.01), [68.0, 67.0], [[69.0, 67.5], [66.0, 68.0]], {"base": 60.0})
+    _, sentence = d06.thinner((0.1, 0.01), [68.0, 67.0], [[69.0, 67.5], [67.5, 68.0]], {"base": 60.0})
     assert sentence == (
-        "2 of 4 random masks are above SA-Merging at their density; at 0.010 it has 67.0 %, they have 66.0 to 68.0 %."
+        "3 of 4 random masks are above SA-Merging at their density; at 0.010 it has 67.0 %, they have 67.5 to 68.0 %."
     )
 
 
