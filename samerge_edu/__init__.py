@@ -45,15 +45,16 @@ HOME = {  # public name -> the module it lives in
     "explore": "course.figures",
 }
 # every method under its own name: se.ties, se.lwptv, se.sa_merging
-TRANSFORMS = "breadcrumbs dare della free_fr lines lwptv sa_lora sa_merging trim"
+TRANSFORMS = "breadcrumbs dare della elect free_fr lines lwptv sa_lora sa_merging sta trim"
 MERGES = (
-    "actmat average consensus emr knots localize_and_stitch magmax pcb regmean svc tact task_arithmetic ties tsv_m wudi"
+    "acm actmat average consensus emr fisher knots localize_and_stitch magmax pcb regmean regmean_pp svc tact "
+    "task_arithmetic ties tsv_m wudi"
 )
 HOME |= {name: f"transforms.{name}" for name in TRANSFORMS.split()} | {
     name: f"merges.{name}" for name in MERGES.split()
 }
 HOME |= {"iso_c": "merges.iso", "iso_cts": "merges.iso", "wudi_flow": "merges.wudi", "wudi_optimum": "merges.wudi"}
-SUBPACKAGES = ("transforms", "merges", "suites", "studies", "course")
+SUBPACKAGES = ("transforms", "merges", "suites", "adaptation", "studies", "course")
 __all__ = [*HOME, *SUBPACKAGES]
 
 

@@ -14,7 +14,7 @@ from torch import nn
 import samerge_edu as se
 from samerge_edu.catalogue import method_rows
 from samerge_edu.merging import knobs_of, with_knobs
-from samerge_edu.methods import LORA_METHODS, METHODS, Checkpoints, Method
+from samerge_edu.methods import DATA_METHODS, LORA_METHODS, METHODS, Checkpoints, Method
 from samerge_edu.params import add, task_vectors
 
 
@@ -145,7 +145,7 @@ def test_setting_a_knob_leaves_the_recipe_as_it_was():
 def test_the_catalogue_read_off_the_source_is_what_runs():
     suite = Checkpoints({"w": torch.ones(2, 2)}, flow=lambda theta: None)
     rows = method_rows()
-    assert list(rows) == [*METHODS, *LORA_METHODS]
+    assert list(rows) == [*METHODS, *LORA_METHODS, *DATA_METHODS]
     for name, method in METHODS.items():
         row = rows[name]
         assert (row["lam"], row["paper"], row["year"], row["needs"], row["per_tensor"]) == (

@@ -139,3 +139,8 @@ def test_links_to_colab_in_the_readme_follow_the_one_address():
     assert links
     assert all(link.startswith(homes) for link in links)
     assert all((ROOT / "notebooks" / link.rpartition("/")[2]).is_file() for link in links)
+
+
+@pytest.mark.parametrize("name", samerge_edu.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(samerge_edu, name) is not None
