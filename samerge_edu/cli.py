@@ -101,6 +101,9 @@ def leaderboard(
     needs: Annotated[str, typer.Option(help="Rows that need this data: none, unlabelled, labelled or all.")] = "none",
     per_class: PerClass = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Methods at a time, a process each; as many as cores if left out.")
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the whole record to this JSON file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Also draw ID against OOD accuracy into this PNG file.")] = None,
@@ -117,6 +120,7 @@ def leaderboard(
         from tqdm import tqdm
 
         from . import leaderboard as board
+        from .sweep import cores
 
         board.check_writable([csv, json, png])
         loaded = loaded_suite(suite, device, per_class=per_class)
@@ -131,7 +135,9 @@ def leaderboard(
 
     try:
         with one_line_errors():  # the disk may fill up meanwhile
-            record = board.run(loaded, chosen, progress=True, each=each)
+            n_jobs = 1 if own or device != "cpu" else jobs or cores()
+            again = {"name": suite, "device": device} | ({"per_class": per_class} if per_class else {})
+            record = board.run(loaded, chosen, progress=True, each=each, n_jobs=n_jobs, again=again)
             board.write(record, csv, json, png)
     except KeyboardInterrupt:
         written = " and ".join(str(path) for path in (csv, json) if path)

@@ -133,11 +133,16 @@ def reference(suite, experts: Mapping[str, Params] | None = None, split: str = "
     the mean over the experts. `experts` are those of the suite unless others (already in memory) are given.
     """
     experts = suite.experts if experts is None else experts
+    base = scores(suite, suite.theta_0, split)
+    runs = {task: scores(suite, experts[task], split, [task, *suite.ood_tasks]) for task in suite.id_tasks}
+    return summaries(suite, base, runs)
+
+
+def summaries(suite, base: Mapping[str, float], runs: Mapping[str, Mapping[str, float]]) -> dict[str, dict]:
+    """`reference` from the accuracies of the base, and of each expert on its own task and abroad."""
     abroad = suite.ood_tasks
-    runs = {task: scores(suite, experts[task], split, [task, *abroad]) for task in suite.id_tasks}
     own = {task: run[task] for task, run in runs.items()}
     together = own | {task: mean(run[task] for run in runs.values()) for task in abroad}
-    base = scores(suite, suite.theta_0, split)
     return {
         "zero_shot": summary(suite, base, own) | {"per_task": base},
         "experts": summary(suite, together, own) | {"per_task": together},

@@ -13,6 +13,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from .evaluate import WIDTH, choose_lam, provenance, reference, scores, summary
+from .evaluate import WIDTH, choose_lam, provenance, scores, summaries, summary
 from .files import share
-from .methods import METHODS, SEED, Method
+from .methods import DATA_METHODS, LORA_METHODS, METHODS, SEED, Method
 from .params import Params, add, task_vectors
+from .suites import load_suite
+from .sweep import sweep
 
 VAL_IMAGES = 100
 """Validation images a task for the choice of each scale: seven scales tried cost less than one test run."""
@@ -52,6 +55,8 @@ def run(
     methods: Mapping[str, Method] = METHODS,
     progress: bool = False,
     each: Callable[[Mapping, Sequence[Mapping]], None] = lambda record, rows: None,
+    n_jobs: int = 1,
+    again: Mapping[str, object] | None = None,
 ) -> dict:
     """Merge the suite's experts by every method and measure each result on every task.
 
@@ -64,26 +69,64 @@ def run(
     where `versions` also holds what is needed to run it again: command, commit, device, precision, threads and seed.
     `each(record, rows)` is called with what is new, whenever something is: the two rows of reference, then each
     method's. So a run that is stopped has shown, and may have written, all that was finished.
+
+    `n_jobs` models are measured at a time, each in a process with one thread; for that the suite must be one that
+    `load_suite` gives, with `again` as its arguments, and the methods rows of this package's tables: each process
+    loads them for itself. Rows are handed over as they finish, and stand in the record in the table's order.
     """
-    experts = {task: dict(suite.experts[task]) for task in suite.id_tasks}  # read once, used by all
-    taus = task_vectors(suite.theta_0, list(experts.values()))
+    names = list(methods)
+    tasks = [None, *suite.id_tasks]  # None: the base
+    if n_jobs > 1 and again is not None:
+        work, job = _in_another_process, {"again": tuple(sorted(again.items()))}
+    else:
+        experts = {task: dict(suite.experts[task]) for task in suite.id_tasks}  # read once, used by all
+        loaded = suite, methods, experts, task_vectors(suite.theta_0, list(experts.values()))
+        work, job, n_jobs = partial(_measure, loaded), {}, 1
     with tqdm(total=1 + len(methods), disable=None if progress else True, leave=False, unit="method") as bar:
         bar.set_description("zero-shot and experts")
+        models = dict(sweep(work, [job | {"task": task} for task in tasks], n_jobs))
+        base, *runs = (models[i] for i in range(len(tasks)))
         record = {
             "suite": suite.name,
-            "versions": provenance(suite.device) | {"seed": SEED},
-            "reference": reference(suite, experts),
+            "versions": provenance(suite.device) | {"seed": SEED, "n_jobs": n_jobs},
+            "reference": summaries(suite, base, dict(zip(suite.id_tasks, runs, strict=True))),
             "rows": [],
         }
         each(record, reference_rows(record))
         bar.update()
-        for name, method in methods.items():
-            bar.set_description(name)
-            rows = rows_of(suite, name, method, taus, record["reference"]["experts"]["per_task"])
-            record["rows"] += rows
+        finished: dict[int, list[dict]] = {}
+        expert_accuracy = record["reference"]["experts"]["per_task"]
+        jobs = [job | {"method": name, "expert_accuracy": expert_accuracy} for name in names]
+        for number, rows in sweep(work, jobs, n_jobs):
+            bar.set_description(names[number])
+            finished[number] = rows
+            record["rows"] = [row for i in sorted(finished) for row in finished[i]]
             each(record, rows)
             bar.update()
     return record
+
+
+def _measure(loaded: tuple, *, task: str | None = None, method: str | None = None, expert_accuracy=None):
+    """One job: the rows of a method; or the accuracies of an expert on its task and abroad; or of the base on all."""
+    suite, methods, experts, taus = loaded
+    if method is not None:
+        return rows_of(suite, method, methods[method], taus, expert_accuracy)
+    if task is None:
+        return scores(suite, suite.theta_0)
+    return scores(suite, experts[task], tasks=[task, *suite.ood_tasks])
+
+
+def _in_another_process(*, again: tuple[tuple[str, object], ...], **job):
+    torch.set_num_threads(1)  # as many processes as cores
+    return _measure(_loaded_once(again), **job)
+
+
+@cache
+def _loaded_once(again: tuple[tuple[str, object], ...]) -> tuple:
+    suite = load_suite(**dict(again))
+    experts = {task: dict(suite.experts[task]) for task in suite.id_tasks}
+    rows = {**METHODS, **LORA_METHODS, **DATA_METHODS}
+    return suite, rows, experts, task_vectors(suite.theta_0, list(experts.values()))
 
 
 def rows_of(

@@ -36,6 +36,7 @@ def run(tiny, monkeypatch, tmp_path):
         return tiny if name == "pocket" else real(name, **options)
 
     monkeypatch.setattr(suites, "load_suite", load_suite)
+    monkeypatch.setattr("samerge_edu.sweep.cores", lambda: 1)  # another process would load the real one
     monkeypatch.chdir(tmp_path)
     return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
 
@@ -96,14 +97,14 @@ def test_a_study_draws_a_bar_for_somebody_who_watches(run, monkeypatch, watched)
 
 def test_leaderboard_runs_all_methods_without_being_told(run, monkeypatch):
     seen = []
-    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, progress, each: seen.append(methods) or SystemExit)
+    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, **knobs: seen.append(methods) or SystemExit)
     run("leaderboard")
     assert list(seen[0]) == list(METHODS)
 
 
 def test_lora_experts_have_rows_of_their_own(run, monkeypatch, tiny):
     seen = []
-    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, progress, each: seen.append(methods) or SystemExit)
+    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, **knobs: seen.append(methods) or SystemExit)
     monkeypatch.setattr(tiny, "adapters", {"a": object()})
     run("leaderboard")
     run("leaderboard", "--methods", "sa-lora")

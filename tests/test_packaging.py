@@ -38,7 +38,7 @@ def test_conda_installs_the_same_packages_with_the_same_bounds():
 def test_dependencies_are_those_promised():
     assert PROJECT["dependencies"] == [
         "torch>=2.6", "torchvision", "open_clip_torch>=3", "safetensors", "numpy>=2.0", "matplotlib>=3.9",
-        "ipywidgets>=7.7", "pandas", "psutil>=5.9", "tqdm", "typer", "huggingface_hub>=0.30", "jaxtyping",
+        "ipywidgets>=7.7", "pandas", "psutil>=5.9", "joblib", "tqdm", "typer", "huggingface_hub>=0.30", "jaxtyping",
     ]  # fmt: skip
     assert PROJECT["requires-python"] == ">=3.11,<3.14"
     assert PROJECT["optional-dependencies"]["lab"] == ["jupyterlab"]

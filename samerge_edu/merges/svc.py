@@ -28,9 +28,9 @@ def svc(
         taus: N >= 1 task vectors; may be lazy.
         merge: taus -> tau_m, what is calibrated: `task_arithmetic`, `tsv_m`, `iso_c`, `iso_cts`.
         lam: the merge's own scale, by which tau_m is multiplied first; the paper's 0.3 for Task Arithmetic.
-        floor: what s counts at least, the paper's alpha, > 0. 1 only turns down; smaller ones turn up what is too quiet,
-            by at most 1 / floor. None is 1 / N, noted as the paper's for all but TSV-M, which has 1; FusionBench takes
-            0.1.
+        floor: what s counts at least, the paper's alpha, > 0. 1 only turns down; smaller ones turn up what is too
+            quiet, by at most 1 / floor. None is 1 / N, noted as the paper's for all but TSV-M, which has 1; FusionBench
+            takes 0.1.
         is_matrix: (name, tensor) -> whether a 2-D tensor is calibrated; all are in FusionBench.
     Returns tau_m in the task vectors' dtype, to be added at a scale of 1.
     Raises ValueError for floor <= 0, and what `merge` raises.
