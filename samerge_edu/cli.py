@@ -613,7 +613,7 @@ def submit(
         Path | None, typer.Option(help="Begin: put a submission that runs, template and rubric into this folder.")
     ] = None,
 ) -> None:
-    """Check a method of your own as it will be handed in (notebook 13).
+    """Check your own method as it will be handed in (notebook 13).
 
     It is merged in a process of its own, within limits of time and memory, and measured on validation images only: look
     as often as you like. Exit code 1 if a check fails.
