@@ -234,10 +234,10 @@ table = {}
 for name, merged in {"Limiter": tau_m, **known}.items():
     _, table[name] = ranking.measure(suite, merged, 1.0, experts, "test", 40)
 at_home = {name: row["id_avg"] for name, row in table.items()}
-se.claim("13.limiter_above_sum_at_home", by=at_home["Limiter"] - at_home["Task Arithmetic"], at_least=1.5)
-se.claim("13.tsv_m_ahead_at_home", by=at_home["TSV-M"] - at_home["Limiter"], at_least=0)
 
 # %%
+se.claim("13.limiter_above_sum_at_home", by=at_home["Limiter"] - at_home["Task Arithmetic"], at_least=1.5)
+se.claim("13.tsv_m_ahead_at_home", by=at_home["TSV-M"] - at_home["Limiter"], at_least=0)
 for name, row in table.items():
     print(name)
     for key, what in {"id_avg": "at home", "id_worst": "its worst task", "ood_avg": "abroad", "h": "H"}.items():
