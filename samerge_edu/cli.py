@@ -611,6 +611,79 @@ def course(
     raise typer.Exit(0 if well else 1)
 
 
+@app.command()
+def submit(
+    file: Annotated[Path | None, typer.Argument(help="Your submission: my_method.py.")] = None,
+    images: Annotated[int, typer.Option(help="Validation images a task.")] = 100,
+    new: Annotated[
+        Path | None, typer.Option(help="Begin: put a submission that runs, template and rubric into this folder.")
+    ] = None,
+) -> None:
+    """Check your own method as it will be handed in (notebook 13).
+
+    It is merged in a process of its own, within limits of time and memory, and measured on validation images only: look
+    as often as you like. Exit code 1 if a check fails.
+    """
+    with one_line_errors():
+        from .course.capstone import submission as handed_in
+
+        if new is not None:
+            for path in handed_in.new(new):
+                typer.echo(f"{path}: yours")
+            return
+        if file is None:
+            raise ValueError("submit: got no file, expected my_method.py, or --new FOLDER to begin one")
+        read = handed_in.read(file)
+        from .course.capstone import ranking
+        from .leaderboard import heading, line
+        from .suites.suite import check_n
+
+        check_n(images)
+        found, tau_m = ranking.merge(read)
+        typer.echo(ranking.report(read, found))
+        if tau_m is None:
+            raise typer.Exit(1)
+        suite = loaded_suite("pocket")
+        experts = ranking.own_accuracy(suite, "val", images)
+        about = {"method": read.name, "needs": read.needs, "seconds": found["seconds"]}
+        typer.echo(f"\nvalidation, {images} images a task\n{heading()}")
+        for row in ranking.measure(suite, tau_m, read.lam, experts, "val", images):
+            typer.echo(line(about | row))
+
+
+@app.command()
+def class_leaderboard(
+    folder: Annotated[Path, typer.Argument(help="A folder of submissions, one file each.")],
+    exam: Annotated[
+        int, typer.Option(help="Any number: draws test images that nobody has seen. 0: the public ones.")
+    ] = 0,
+    images: Annotated[int, typer.Option(help="Images a task, for choosing lam on validation and for the test.")] = 200,
+    json: Annotated[Path | None, typer.Option(help="Also write the rows to this JSON file.")] = None,
+) -> None:
+    """Rank a folder of submissions, with names and data needs.
+
+    Each is merged in a process of its own, within limits, and measured on test images at the scale that validation
+    images choose. What cannot be measured is listed last, with the reason.
+    """
+    with one_line_errors():
+        from json import dumps
+
+        from .course.capstone import ranking
+        from .leaderboard import check_writable
+        from .suites.suite import check_n
+
+        check_n(images)
+        check_writable([json])
+        good, bad = ranking.folder(folder)
+        suite = ranking.examined(loaded_suite("pocket"), exam)
+        rows = ranking.class_table(suite, good, images)
+        rows += bad
+        typer.echo(f"suite pocket, exam {exam}, {images} images a task\n{ranking.text(rows)}")
+        if json:
+            record = {"suite": "pocket", "exam": exam, "images": images, "rows": rows}
+            json.write_text(dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """The program: `samerge-edu`, `python -m samerge_edu`, `python -m samerge_edu.cli`."""
     app(prog_name="samerge-edu")

@@ -373,7 +373,7 @@ def test_one_ctrl_c_lets_jupyterlab_ask_and_the_second_ends_both(tmp_path):
 # ---------------------------------------------------------------------------- the program itself
 
 
-COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
+COMMANDS = [command.callback.__name__.replace("_", "-") for command in cli.app.registered_commands]
 
 
 def test_help_lists_every_command_and_cuts_no_summary():

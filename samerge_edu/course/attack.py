@@ -148,6 +148,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "of two sides, 1 is the last",
     ("12.1", "rows.append(normalize(z.mean(dim=0), dim=-1))", "mean -> sum"): "it is brought to length 1 next",
     ("12.1", "rows.append(normalize(z.mean(dim=0), dim=-1))", "1 -> 0"): "a vector has one side",
+    ("13.3", WHAT_IS_RETURNED, "absolute"): "a number of images is not negative",
+    ("13.4", WHAT_IS_RETURNED, "absolute"): "ranks are counted from 1",
 }
 
 
