@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,7 +71,7 @@ def about(
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Generator[None]:
     """Turn a complaint about input, files or memory into one line on stderr and exit code 2."""
     try:
         yield
@@ -190,7 +190,7 @@ def own_rows(paths: Sequence[Path]) -> dict:
     return rows
 
 
-def named_methods(listed: str | None, own: Sequence[str] = ()) -> list[str]:
+def named_methods(listed: str | None, own: Iterable[str] = ()) -> list[str]:
     """The names in a list with commas, as the table spells them; none if there is no list: all methods are meant."""
     if listed is None:
         return []

@@ -5,7 +5,7 @@ import json
 import math
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
@@ -132,7 +132,7 @@ def is_target(band: Mapping) -> bool:
 
 
 def gain_kept(
-    suite, taus: list[Params], base: Mapping[str, float], own: Mapping[str, float], density: float = 0.2
+    suite, taus: Sequence[Params], base: Mapping[str, float], own: Mapping[str, float], density: float = 0.2
 ) -> float:
     """Share of the experts' gain over zero-shot that is left when only the largest entries of each tau are kept.
 
@@ -148,6 +148,6 @@ def gain_kept(
     return kept / gained if gained else math.nan
 
 
-def relative_size(theta_0: Params, taus: list[Params]) -> float:
+def relative_size(theta_0: Params, taus: Sequence[Params]) -> float:
     """Mean of |tau_n| / |theta_0| over the experts, Euclidean."""
     return mean((flatten(tau).norm() / flatten(theta_0).norm()).item() for tau in taus)

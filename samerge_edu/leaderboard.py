@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,8 @@ from .evaluate import WIDTH, choose_lam, provenance, reference, scores, summary
 from .files import share
 from .methods import METHODS, SEED, Method
 from .params import Params, add, task_vectors
+
+Result = TypeVar("Result")
 
 VAL_IMAGES = 100
 """Validation images a task for the choice of each scale: seven scales tried cost less than one test run."""
@@ -51,7 +54,7 @@ def run(
     suite,
     methods: Mapping[str, Method] = METHODS,
     progress: bool = False,
-    each: Callable[[Mapping, Sequence[Mapping]], None] = lambda record, rows: None,
+    each: Callable[[dict, list[dict]], None] = lambda record, rows: None,
 ) -> dict:
     """Merge the suite's experts by every method and measure each result on every task.
 
@@ -91,7 +94,7 @@ def rows_of(
 ) -> list[dict]:
     """The two rows of one method: merged once, measured at the published and at the validated scale."""
     tau_m, seconds, peak_mb = measured(lambda: method.recipe(suite)(taus), suite.device)
-    about = {"method": name, "needs": method.all_needs}
+    about: dict[str, Any] = {"method": name, "needs": method.all_needs}
     about |= {"images": method.images, "transductive": method.transductive}
     cost = {"seconds": seconds, "peak_mb": peak_mb, "density": density(tau_m)}
     rows, per_task = [], {}
@@ -119,7 +122,7 @@ def density(tau_m: Params) -> float:
     return sum(int(tau_m[k].count_nonzero()) for k in tau_m) / sum(tau_m[k].numel() for k in tau_m)
 
 
-def measured(work: Callable, device: torch.device) -> tuple[object, float, float | None]:
+def measured(work: Callable[[], Result], device: torch.device) -> tuple[Result, float, float | None]:
     """(result, wall seconds, peak memory in MiB that the work needed beyond what was in use before).
 
     On CUDA the peak is that of PyTorch's allocator. On Linux it is the growth of the process's resident memory to
@@ -133,11 +136,11 @@ def measured(work: Callable, device: torch.device) -> tuple[object, float, float
         result = work()
         torch.cuda.synchronize(device)
         return result, time.perf_counter() - start, (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    can_measure = _reset_resident_peak()
-    before, start = _resident_mib("VmRSS") if can_measure else None, time.perf_counter()
+    before = _resident_mib("VmRSS") if _reset_resident_peak() else None
+    start = time.perf_counter()
     result = work()
     seconds = time.perf_counter() - start
-    return result, seconds, _resident_mib("VmHWM") - before if can_measure else None
+    return result, seconds, None if before is None else _resident_mib("VmHWM") - before
 
 
 def _reset_resident_peak() -> bool:
@@ -151,7 +154,7 @@ def _reset_resident_peak() -> bool:
 
 def _resident_mib(field: str) -> float:
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
+    return int(re.findall(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[0]) / 1024
 
 
 # ---------------------------------------------------------------------------- out

@@ -120,7 +120,7 @@ class Checkpoints:
         raise ValueError(f"this method needs a suite's '{name}', and here are checkpoints only: take load_suite(...)")
 
 
-class Rows(dict):
+class Rows(dict[str, Method]):
     """A table of methods in which "ties" finds "TIES", and a name that is none says what it may have meant."""
 
     def __missing__(self, name: str) -> Method:
@@ -141,7 +141,7 @@ def flow_of(suite) -> Callable[[Params], Flow]:
     return getattr(suite, "flow", None) or partial(clip_flow, heads=suite.attention_heads)
 
 
-def sa(suite, modulation: str = "literal", **knobs) -> Callable[[Sequence[Params]], list[Params]]:
+def sa(suite, modulation: str = "literal", **knobs) -> Callable[[Sequence[Params]], Sequence[Params]]:
     """SA-Merging as a transform: SynFlow on theta_0 + tau_n, modulated by the sum of all task vectors, T rounds."""
     return partial(sa_merging, score=flow_score(suite.theta_0, flow_of(suite), modulation=modulation), **knobs)
 

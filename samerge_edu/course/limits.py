@@ -59,7 +59,8 @@ def no_keyboard():
     def refuse(prompt: object = "") -> str:
         raise EOFError("input() waits for a keyboard, and a check has none: use the arguments")
 
-    ask, builtins.input = builtins.input, refuse
+    ask = builtins.input
+    builtins.input = refuse  # ty: ignore[invalid-assignment]  to be another one is the point
     try:
         yield
     finally:
@@ -196,4 +197,4 @@ def _in_a_thread(job: Job, seconds: float, megabytes: int) -> dict:
 
 
 def _throw_stopped_into(thread: threading.Thread) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Stopped))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stopped))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..evaluate import retention, scores
 from ..merges.task_arithmetic import task_arithmetic
-from ..methods import METHODS
+from ..methods import METHODS, sa
 from ..params import Params, add, pipe
 from ..plots import COLOURS, MARKERS, titled
 from ..transforms.lwptv import Pruned, layer_saliency, lwptv, shared_mask
@@ -42,7 +42,7 @@ def lwptv_variants(suite, shuffles: int = 19) -> dict[str, Recipe]:
     return {
         # in front of which merge?
         **with_and_without(suite),
-        "SA-Merging, then LwPTV": pipe(METHODS["SA-Merging"].recipe(suite).steps[0], lwptv, task_arithmetic),
+        "SA-Merging, then LwPTV": pipe(sa(suite), lwptv, task_arithmetic),
         # how much to prune? eta = 0 is TA, 0.7 is "LwPTV + TA", 1 the base
         **{f"eta = {eta}": with_ta(eta=eta) for eta in sorted({*ETAS, 0.95} - {0.0, 0.7})},
         "eta from the knee of S": pipe(at_the_knee, task_arithmetic),
@@ -97,7 +97,7 @@ def base(taus: Sequence[Params]) -> Params:
 # ---------------------------------------------------------------------------- other masks
 
 
-def masked(taus: Sequence[Params], keep: Callable[[str], bool]) -> list[Pruned]:
+def masked(taus: Sequence[Params], keep: Callable[[str], Tensor | bool]) -> list[Pruned]:
     """Task vectors with the layers for which keep(name) is false given back to the base."""
     return [Pruned(tau, {key: torch.tensor(bool(keep(key))) for key in tau}) for tau in taus]
 

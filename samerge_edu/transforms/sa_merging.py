@@ -126,8 +126,8 @@ def sign_conflict(taus: Sequence[Params]) -> float:
     """
     taus, shared, conflicts = check_same_structure(taus), 0, 0
     for key in taus[0]:
-        up = sum((tau[key] > 0).int() for tau in taus)
-        down = sum((tau[key] < 0).int() for tau in taus)
+        up = torch.stack([tau[key] > 0 for tau in taus]).sum(dim=0)
+        down = torch.stack([tau[key] < 0 for tau in taus]).sum(dim=0)
         shared += int((up + down >= 2).sum())
         conflicts += int(((up > 0) & (down > 0)).sum())
     return conflicts / shared if shared else 0.0

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...files import LazyParams, load_params
 from ...lora import dense, read_peft
-from ...params import add
+from ...params import add, block_index
 from ..published.names import fused, hf_weight
 from ..suite import Suite
 from .captions import WordTokenizer
@@ -46,7 +46,7 @@ def load_pocket_lora(r: int = 16, device: str | torch.device = "cpu") -> Suite:
     """The same base with eight LoRA experts of rank r, in files that PEFT loads into a Hugging Face CLIP tower."""
     suite = _suite(f"pocket-lora-{r}", WEIGHTS / "base", None, device)
     folders = sorted((WEIGHTS / f"lora_r{r}").iterdir(), key=lambda folder: list(TASKS).index(folder.name))
-    layers = len(suite.visual.transformer.resblocks)
+    layers = len({block_index(key) for key in suite.theta_0} - {None})
     suite.adapters = {folder.name: fused(read_peft(folder, hf_weight), layers) for folder in folders}
     theta_0 = suite.theta_0
     suite.experts = {name: add(theta_0, dense(adapter, like=theta_0)) for name, adapter in suite.adapters.items()}

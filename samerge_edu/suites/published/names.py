@@ -57,7 +57,7 @@ def hf_names(layers: int) -> dict[str, tuple[str, ...]]:
     >>> hf_names(12)["transformer.resblocks.3.attn.in_proj_bias"][0]
     'encoder.layers.3.self_attn.q_proj.bias'
     """
-    names = {ours: (theirs,) for ours, theirs in _STEM.items()}
+    names: dict[str, tuple[str, ...]] = {ours: (theirs,) for ours, theirs in _STEM.items()}
     for i in range(layers):
         block, layer = f"transformer.resblocks.{i}", f"encoder.layers.{i}"
         for kind in ("weight", "bias"):
