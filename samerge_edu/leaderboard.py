@@ -25,6 +25,7 @@ from .evaluate import WIDTH, choose_lam, provenance, reference, scores, summary
 from .files import share
 from .methods import METHODS, SEED, Method
 from .params import Params, add, task_vectors
+from .suites.suite import Suite
 
 Result = TypeVar("Result")
 
@@ -51,7 +52,7 @@ NAME = 80 - sum(width + 1 for _, width, _ in PRINTED.values())
 
 
 def run(
-    suite,
+    suite: Suite,
     methods: Mapping[str, Method] = METHODS,
     progress: bool = False,
     each: Callable[[dict, list[dict]], None] = lambda record, rows: None,
@@ -90,7 +91,7 @@ def run(
 
 
 def rows_of(
-    suite, name: str, method: Method, taus: Sequence[Params], expert_accuracy: Mapping[str, float]
+    suite: Suite, name: str, method: Method, taus: Sequence[Params], expert_accuracy: Mapping[str, float]
 ) -> list[dict]:
     """The two rows of one method: merged once, measured at the published and at the validated scale."""
     tau_m, seconds, peak_mb = measured(lambda: method.recipe(suite)(taus), suite.device)

@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from .evaluate import WIDTH
+from .suites.suite import Suite
 
 COLOURS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
@@ -54,7 +55,7 @@ def style() -> None:
 # ---------------------------------------------------------------------------- contact sheet
 
 
-def contact_sheet(suite, n: int = 4, web: Callable[[str, int], np.ndarray] | None = None) -> tuple[Figure, str]:
+def contact_sheet(suite: Suite, n: int = 4, web: Callable[[str, int], np.ndarray] | None = None) -> tuple[Figure, str]:
     """A few test images of every task: in-domain ones in web style beside their own style, and the out-of-domain ones.
 
     `n` images a task and style. `web(task, n)` gives an ID task's images in the style that the base model was
@@ -94,7 +95,7 @@ def contact_sheet(suite, n: int = 4, web: Callable[[str, int], np.ndarray] | Non
 # ---------------------------------------------------------------------------- accuracies
 
 
-def accuracy_bars(suite, models: Mapping[str, Mapping[str, float]]) -> tuple[Figure, str]:
+def accuracy_bars(suite: Suite, models: Mapping[str, Mapping[str, float]]) -> tuple[Figure, str]:
     """Accuracy by task, one bar a model: `models` is name -> {task: percent}, as `evaluate.scores` gives them."""
     tasks = [*suite.id_tasks, *suite.ood_tasks]
     figure, axis = plt.subplots(figsize=(min(12.0, 2.0 + 0.2 * len(tasks) * (len(models) + 1)), 3.6))
@@ -127,7 +128,7 @@ def pareto_front(points: Sequence[tuple[float, float]], width: float = 0.0) -> l
     [0, 1, 2]
     """
 
-    def beaten(a):
+    def beaten(a: tuple[float, float]) -> bool:
         return any(b[0] >= a[0] and b[1] >= a[1] and max(b[0] - a[0], b[1] - a[1]) > width and b != a for b in points)
 
     return [i for i, point in enumerate(points) if not beaten(point)]

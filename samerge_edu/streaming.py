@@ -113,7 +113,14 @@ def metadata(recipe: str, lam: float, inputs: Sequence[Mapping[str, str]]) -> di
 
 
 def merge_suite(
-    suite: Suite, merge, out: str | Path, *, lam: float, per_tensor: bool, recipe: str, progress=lambda key: None
+    suite: Suite,
+    merge: Callable[[Sequence[Params]], Params],
+    out: str | Path,
+    *,
+    lam: float,
+    per_tensor: bool,
+    recipe: str,
+    progress: Callable[[str], None] = lambda key: None,
 ) -> Path:
     """Merge a suite's experts into a file: see `merge_to_file`.
 

@@ -16,7 +16,7 @@ import random
 import re
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Generator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -298,7 +298,7 @@ def difference(got: Any, expected: Any) -> str:
 
 
 @contextlib.contextmanager
-def seeded():
+def seeded() -> Generator[None]:
     """The same random numbers for every function, and the notebook's own generators left as they were."""
     state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import psutil
@@ -53,7 +53,7 @@ def run_limited(job: Job, seconds: float = 10.0, megabytes: int = MEGABYTES) -> 
 
 
 @contextlib.contextmanager
-def no_keyboard():
+def no_keyboard() -> Generator[None]:
     """`input()` is an error, instead of a question that nobody sees."""
 
     def refuse(prompt: object = "") -> str:

@@ -22,6 +22,7 @@ from ..merges.task_arithmetic import task_arithmetic
 from ..methods import METHODS, sa
 from ..params import Params, add, pipe
 from ..plots import COLOURS, MARKERS, titled
+from ..suites.suite import Suite
 from ..transforms.lwptv import Pruned, layer_saliency, lwptv, shared_mask
 from .ablation import Recipe
 
@@ -33,7 +34,7 @@ PATCHES = "conv1.weight"
 # ---------------------------------------------------------------------------- what is tried
 
 
-def lwptv_variants(suite, shuffles: int = 19) -> dict[str, Recipe]:
+def lwptv_variants(suite: Suite, shuffles: int = 19) -> dict[str, Recipe]:
     """Every row of the study, by the question that it answers; "TA" is what all are compared with."""
 
     def with_ta(**knobs) -> Recipe:
@@ -62,7 +63,7 @@ def lwptv_variants(suite, shuffles: int = 19) -> dict[str, Recipe]:
     }
 
 
-def with_and_without(suite) -> dict[str, Recipe]:
+def with_and_without(suite: Suite) -> dict[str, Recipe]:
     """Every merge of the leaderboard, and LwPTV + the same.
 
     Not those that add nothing to the question: the average is Task Arithmetic at another scale, WUDI by gradient
@@ -102,7 +103,9 @@ def masked(taus: Sequence[Params], keep: Callable[[str], Tensor | bool]) -> list
     return [Pruned(tau, {key: torch.tensor(bool(keep(key))) for key in tau}) for tau in taus]
 
 
-def by_score(taus: Sequence[Params], score: Callable[[Sequence[Params]], Mapping[str, Tensor]], eta=0.7):
+def by_score(
+    taus: Sequence[Params], score: Callable[[Sequence[Params]], Mapping[str, Tensor]], eta: float = 0.7
+) -> list[Pruned]:
     """LwPTV with another score than Eq. 5."""
     M = shared_mask(score(taus), eta)
     return masked(taus, lambda key: M[key].any())
@@ -124,7 +127,7 @@ def with_patches(taus: Sequence[Params], kept: bool) -> list[Pruned]:
     return masked(taus, lambda key: (kept or key != PATCHES) and (not kept or key == PATCHES or M[key].any()))
 
 
-def oracle(taus: Sequence[Params], suite, n: int = 60) -> list[Pruned]:
+def oracle(taus: Sequence[Params], suite: Suite, n: int = 60) -> list[Pruned]:
     """Cheating: as many layers as LwPTV gives back, but those that help most on *OOD validation images*.
 
     Each layer is given back alone, all others merged at the published scale, and the OOD average measured. An upper

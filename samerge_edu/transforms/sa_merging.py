@@ -80,7 +80,7 @@ def sa_merging(
     for t in range(1, T + 1):
         S = score(tau_hat)
 
-        def prune(group: list[str], S=S, t=t) -> None:
+        def prune(group: list[str], S: Sequence[Params] = S, t: int = t) -> None:
             for n, tau_n in enumerate(tau_hat):
                 quota = math.ceil((1 - p) ** t * sum(tau_n[key].numel() for key in group) * (1 - 1e-12))
                 for key, m in _masks(S[n], tau_n, group, quota, n).items():

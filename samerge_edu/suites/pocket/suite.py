@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+from open_clip.model import CLIP
 from torch import Tensor
 
 from ...files import LazyParams, load_params
@@ -53,7 +54,7 @@ def load_pocket_lora(r: int = 16, device: str | torch.device = "cpu") -> Suite:
     return suite
 
 
-def load_clip(folder: Path, device: str | torch.device = "cpu"):
+def load_clip(folder: Path, device: str | torch.device = "cpu") -> tuple[CLIP, WordTokenizer]:
     """(open_clip model, tokenizer) of one of the shipped bases, loaded as any local CLIP is."""
     logging.getLogger().setLevel(max(logging.WARNING, logging.getLogger().level))
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}", device=str(device))
@@ -83,7 +84,7 @@ def _suite(name: str, base: Path, experts: Path | None, device: str | torch.devi
     )
 
 
-def text_features(model, tokenize: WordTokenizer, captions: Sequence[str]) -> Tensor:
+def text_features(model: CLIP, tokenize: WordTokenizer, captions: Sequence[str]) -> Tensor:
     """(n, dim): each caption through the text tower, brought to length 1."""
     with torch.inference_mode():
         return model.encode_text(tokenize(list(captions)).to(model.logit_scale.device), normalize=True)

@@ -7,7 +7,7 @@ trains several times faster.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -53,7 +53,9 @@ def caption_bank() -> list[list[str]]:
     return rows + [[t.generic] for t in TASKS.values()]
 
 
-def web_data(per_task: int, rare: float, seed: int, wrong: float = 0.08, incomplete: float = 0.15):
+def web_data(
+    per_task: int, rare: float, seed: int, wrong: float = 0.08, incomplete: float = 0.15
+) -> tuple[Tensor, Tensor]:
     """The noisy web: (images uint8, rows of the caption bank) of all tasks in web style.
 
     `rare` of the in-domain images are in a task's own style, at random strength: the base meets those
@@ -82,10 +84,19 @@ def web_data(per_task: int, rare: float, seed: int, wrong: float = 0.08, incompl
 
 
 @contextmanager
-def plain_attention():
+def plain_attention() -> Generator[None]:
     """Attention written out, for training on a CPU: there the fused kernel's backward is 3x slower than the rest."""
 
-    def attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+    def attention(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
         logits = (q * (scale or q.shape[-1] ** -0.5)) @ k.transpose(-1, -2)
         return (logits if attn_mask is None else logits + attn_mask).softmax(-1, dtype=logits.dtype) @ v
 

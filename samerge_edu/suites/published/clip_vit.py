@@ -16,6 +16,7 @@ from pathlib import Path
 
 import open_clip
 import torch
+from open_clip.model import CLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL.Image import Image
 from torch import Tensor
@@ -116,7 +117,7 @@ class Task:
 class Heads(Mapping[str, Tensor]):
     """task -> (classes, dim), computed by the text tower when it is first asked for."""
 
-    def __init__(self, clip, tasks: Mapping[str, Task]):
+    def __init__(self, clip: CLIP, tasks: Mapping[str, Task]):
         self.clip, self.tasks, self.known = clip, tasks, {}
         self.tokenizer = open_clip.SimpleTokenizer(context_length=clip.context_length)
 

@@ -153,14 +153,14 @@ def patiently(download: Callable[[], Any], asset: Asset) -> Any:
             time.sleep(int(asked) if asked.isdigit() else wait)
 
 
-def _response(error: BaseException | None):
+def _response(error: BaseException | None) -> Any:
     """The hub's answer behind an error, if there was one."""
     while error and getattr(error, "response", None) is None:
         error = error.__cause__
     return getattr(error, "response", None)
 
 
-def _passing(error: Exception, response) -> bool:
+def _passing(error: Exception, response: Any) -> bool:
     """Is it worth another try? A busy hub and a broken transfer are; a name, a full disk and no network are not."""
     if response is not None:
         return response.status_code in (408, 429, 500, 502, 503, 504)
