@@ -24,6 +24,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED) $(if $(CI),browser)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ty check --python $(VENV)
 	$(BIN)/pytest
 	@if ls notebooks/*.ipynb >/dev/null 2>&1; then set -x; \
 	SAMERGE_STATIC=1 $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=120 \

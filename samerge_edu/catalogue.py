@@ -27,7 +27,7 @@ def method_rows() -> dict[str, dict]:
     lora = {name for table in _assigned(tree, "LORA_METHODS") for name, _ in _table(table, "Method")}
     for name, call in _table(tree, "Method"):
         row = dict(zip(("recipe", "lam", "paper", "year"), call.args, strict=False))
-        row |= {k.arg: k.value for k in call.keywords}
+        row |= {k.arg: k.value for k in call.keywords if k.arg}
         steps = _steps(row.pop("recipe"))
         row.pop("repair", None)  # a function, too
         row = {"needs": "none", "per_tensor": False} | {key: ast.literal_eval(value) for key, value in row.items()}
@@ -69,7 +69,7 @@ def _table(tree: ast.AST, call: str) -> Iterator[tuple[str, ast.Call]]:
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant) and isinstance(value, ast.Call) and _called(value) == call:
-                    yield key.value, value
+                    yield str(key.value), value
 
 
 def _called(call: ast.Call) -> str:
@@ -81,8 +81,9 @@ def _assigned(tree: ast.Module, name: str) -> list[ast.Dict]:
     found = []
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(t, ast.Name) and t.id == name for t in targets) and isinstance(node.value, ast.Dict):
-            found.append(node.value)
+        value = getattr(node, "value", None)
+        if any(isinstance(t, ast.Name) and t.id == name for t in targets) and isinstance(value, ast.Dict):
+            found.append(value)
     return found
 
 

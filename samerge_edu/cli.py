@@ -9,15 +9,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import __version__, names
+
+if TYPE_CHECKING:  # it loads torch, which `--help` does not need
+    from .suites.suite import Suite
 
 app = typer.Typer(
     help="Model merging to learn from: SA-Merging, LwPTV and their rivals on real CLIP experts.",
@@ -71,7 +74,7 @@ def about(
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Generator[None]:
     """Turn a complaint about input, files or memory into one line on stderr and exit code 2."""
     try:
         yield
@@ -196,7 +199,7 @@ def own_rows(paths: Sequence[Path]) -> dict:
     return rows
 
 
-def named_methods(listed: str | None, own: Sequence[str] = ()) -> list[str]:
+def named_methods(listed: str | None, own: Iterable[str] = ()) -> list[str]:
     """The names in a list with commas, as the table spells them; none if there is no list: all methods are meant."""
     if listed is None:
         return []
@@ -218,7 +221,7 @@ def chosen_methods(named: Sequence[str], lora: bool = False, own: dict | None = 
     return {name: row for name, row in rows.items() if (name in named if named else needs in ("all", row.needs))}
 
 
-def loaded_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None):
+def loaded_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None) -> "Suite":
     """`load_suite`, after a look at the names, the device, and at what there is to choose from in the suite."""
     name = names.one_of("suite", name, names.suites())
     import torch
@@ -294,7 +297,7 @@ def check(
         raise typer.Exit(0 if print_findings(loaded) else 1)
 
 
-def print_findings(suite) -> bool:
+def print_findings(suite: "Suite") -> bool:
     """Print the self-check of a suite line by line, as it goes on; whether all is well."""
     from . import selfcheck
 
@@ -494,7 +497,7 @@ def doctor(
     for name, value in checks.machine().items():
         typer.echo(f"{name:<16} {value}")
     well, measured = True, []
-    if published:  # pocket's bands are about pocket; a published suite has its own
+    if loaded and published:  # pocket's bands are about pocket; a published suite has its own
         typer.echo()
         with one_line_errors():
             well = print_findings(loaded)

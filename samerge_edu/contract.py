@@ -232,7 +232,7 @@ def check_method(fn: Callable[[Sequence[Mapping[str, Tensor]]], Mapping[str, Ten
 
 
 def _words(check: Callable) -> str:
-    return inspect.getdoc(check).splitlines()[0]
+    return str(inspect.getdoc(check)).splitlines()[0]
 
 
 def _seen(check: Callable, fn: Callable) -> str | None:

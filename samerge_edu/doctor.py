@@ -5,7 +5,7 @@ import json
 import math
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
@@ -18,6 +18,7 @@ from .masks import keep_count, topk_mask
 from .merges.average import average
 from .merges.task_arithmetic import task_arithmetic
 from .params import Params, add, flatten, mean_cosine, task_vectors, unflatten
+from .suites.suite import Suite
 
 # ---------------------------------------------------------------------------- this machine
 
@@ -77,7 +78,7 @@ def recorded_bands() -> list[dict] | None:
     return json.loads(metrics.read_text(encoding="utf-8"))["bands"] if metrics.is_file() else None
 
 
-def bands(suite) -> list[dict]:
+def bands(suite: Suite) -> list[dict]:
     """Measure the suite's acceptance bands now, from its weights, on the test split: [{name, low, high, value}].
 
     In percent, or percent points for differences. A value outside its band means that the suite does not teach
@@ -94,7 +95,7 @@ def bands(suite) -> list[dict]:
     merged = scores(suite, add(suite.theta_0, tau_sum, lam))
     uniform = id_average(suite, add(suite.theta_0, average(taus)), "test")
 
-    def over(tasks, per_task):
+    def over(tasks: Sequence[str], per_task: Mapping[str, float]) -> float:
         return mean(per_task[task] for task in tasks)
 
     base_id, base_ood = over(at_home, base), over(abroad, base)
@@ -132,7 +133,7 @@ def is_target(band: Mapping) -> bool:
 
 
 def gain_kept(
-    suite, taus: list[Params], base: Mapping[str, float], own: Mapping[str, float], density: float = 0.2
+    suite: Suite, taus: Sequence[Params], base: Mapping[str, float], own: Mapping[str, float], density: float = 0.2
 ) -> float:
     """Share of the experts' gain over zero-shot that is left when only the largest entries of each tau are kept.
 
@@ -148,6 +149,6 @@ def gain_kept(
     return kept / gained if gained else math.nan
 
 
-def relative_size(theta_0: Params, taus: list[Params]) -> float:
+def relative_size(theta_0: Params, taus: Sequence[Params]) -> float:
     """Mean of |tau_n| / |theta_0| over the experts, Euclidean."""
     return mean((flatten(tau).norm() / flatten(theta_0).norm()).item() for tau in taus)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .params import Params, add, structure
-from .suites.suite import check_n, precision
+from .suites.suite import Suite, check_n, precision
 
 LAMS = (0.1, 0.18, 0.3, 0.56, 1.0, 1.8, 3.2)
 """The scales that are tried: four a decade, as dense for sums (best near 0.3) as for means (best near 1 or 2)."""
@@ -26,7 +26,7 @@ WIDTH = 1.0
 """Points of accuracy that some hundreds of validation images cannot tell apart: the softness of `plateau`."""
 
 
-def accuracy(suite, theta: Params, task: str, split: str = "test", n: int | None = None) -> float:
+def accuracy(suite: Suite, theta: Params, task: str, split: str = "test", n: int | None = None) -> float:
     """Share of a task's images whose nearest class head is the right one, in percent.
 
         z = encode(theta, images)  (n, dim), unit length        predicted = argmax_c  <z, head_c>
@@ -39,7 +39,7 @@ def accuracy(suite, theta: Params, task: str, split: str = "test", n: int | None
 
 
 def scores(
-    suite,
+    suite: Suite,
     theta: Params,
     split: str = "test",
     tasks: Sequence[str] | None = None,
@@ -67,7 +67,7 @@ def scores(
     return per_task
 
 
-def check_model(suite, theta: Params) -> dict[str, Tensor]:
+def check_model(suite: Suite, theta: Params) -> dict[str, Tensor]:
     """The model in memory; raises ValueError, with the key, unless it has exactly the base's tensors, all finite.
 
     A tensor that were missing would be taken from the tower that encodes, so that half a model scored like the base;
@@ -97,7 +97,7 @@ def h_score(id_avg: float, ood_avg: float) -> float:
     return 2 * id_avg * ood_avg / (id_avg + ood_avg) if id_avg + ood_avg else 0.0
 
 
-def summary(suite, per_task: Mapping[str, float], expert_accuracy: Mapping[str, float]) -> dict[str, float]:
+def summary(suite: Suite, per_task: Mapping[str, float], expert_accuracy: Mapping[str, float]) -> dict[str, float]:
     """One row of a results table from the accuracies of all tasks.
 
     id_avg      mean over the ID tasks             id_worst   the lowest of them
@@ -126,7 +126,7 @@ def retention(per_task: Mapping[str, float], base: Mapping[str, float], tasks: S
     return {task: 100 * per_task[task] / base[task] if base[task] else 100.0 for task in tasks}
 
 
-def reference(suite, experts: Mapping[str, Params] | None = None, split: str = "test") -> dict[str, dict]:
+def reference(suite: Suite, experts: Mapping[str, Params] | None = None, split: str = "test") -> dict[str, dict]:
     """What every merge is measured against: `zero_shot`, the base itself, and `experts`, one model a task.
 
     The experts' ID numbers are each expert on its own task, which no single model reaches; their OOD numbers are
@@ -149,13 +149,13 @@ def summaries(suite, base: Mapping[str, float], runs: Mapping[str, Mapping[str, 
     }
 
 
-def id_average(suite, theta: Params, split: str, n: int | None = None) -> float:
+def id_average(suite: Suite, theta: Params, split: str, n: int | None = None) -> float:
     """Mean accuracy over the ID tasks."""
     return mean(scores(suite, theta, split, suite.id_tasks, n).values())
 
 
 def choose_lam(
-    suite, tau_m: Params, grid: Sequence[float] = LAMS, split: str = "val", n: int | None = None
+    suite: Suite, tau_m: Params, grid: Sequence[float] = LAMS, split: str = "val", n: int | None = None
 ) -> tuple[float, dict[float, float]]:
     """The scale that the validation split favours: (lam, {lam tried: ID average}).
 

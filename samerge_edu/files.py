@@ -7,7 +7,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -120,7 +120,8 @@ def write_safetensors(
     Raises ValueError for a tensor that is not as announced or is missing.
     """
     check_contents(contents, metadata)
-    path, header, end = Path(path), {"__metadata__": dict(metadata)}, 0
+    header: dict[str, dict] = {"__metadata__": dict(metadata)}
+    end = 0
     for name, (shape, dtype) in sorted(contents.items(), key=lambda item: -item[1][1].itemsize):
         begin, end = end, end + math.prod(shape) * dtype.itemsize
         header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
@@ -177,7 +178,7 @@ def replace_file(target: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextmanager
-def _removed_by_signals(part: Path) -> Iterator[None]:
+def _removed_by_signals(part: Path) -> Generator[None]:
     """While this lasts, a signal that ends the process removes `part` before; handlers of others are left alone."""
     if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
         yield

@@ -20,6 +20,7 @@ Anything else is refused, with the path of the module that it happened in: bette
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,8 +71,9 @@ class _ModuleFlow:
         self.args, self.kwargs = _call(example)
         self.spec = {k: s for k, (s, dtype) in structure(self.net.state_dict()).items() if dtype.is_floating_point}
         self.first = _first_names(self.net)
-        if hasattr(self.net, "config") and hasattr(self.net.config, "use_cache"):
-            self.net.config.use_cache = False  # a cache of keys is another output, and of no use here
+        config: Any = getattr(self.net, "config", None)
+        if hasattr(config, "use_cache"):
+            config.use_cache = False  # a cache of keys is another output, and of no use here
         for path, module in self.net.named_modules():
             _stand_in(module)
             module.register_forward_pre_hook(lambda m, a, path=path or "the model": self.where.append(path))
@@ -85,7 +87,7 @@ class _ModuleFlow:
         for key in self.spec:
             if self.first[key] == key:  # of tied weights one is enough
                 self.leaves[key] = working(theta[key]).detach().to(device).requires_grad_()
-        weights = {key: Traced.weight(leaf, key, self) for key, leaf in self.leaves.items()}
+        weights: dict[str, Tensor] = {key: Traced.weight(leaf, key, self) for key, leaf in self.leaves.items()}
         self.where = ["the model"]
         args, kwargs = (
             _mapped(given, lambda x: Traced.input(x.to(device), self)) for given in (self.args, self.kwargs)
@@ -106,15 +108,15 @@ class _ModuleFlow:
     def _finish(self, outputs: "list[Traced]") -> Flow:
         if not outputs:
             raise ValueError("got no output that a flow has reached, expected a tensor, a tuple or a dict of them")
-        leaves, best = list(self.leaves.values()), None
+        leaves, best = list(self.leaves.values()), (-1, 0.0, ())  # how many are reached, ln R, gradients
         for y in outputs:  # R is one of them: that which most tensors lead to
             R = y.raw().sum()
             if not (R.isfinite() and R > 0):
                 raise ValueError(f"path strength R: got {R.item()}, expected a positive finite number")
             grads = torch.autograd.grad(R.log(), leaves, allow_unused=True, retain_graph=True)
             reached = sum(g is not None for g in grads)
-            if best is None or reached > best[0]:
-                best = reached, y.log + R.log().item(), grads
+            if reached > best[0]:
+                best = reached, y.log_scale + R.log().item(), grads
         _, log_R, grads = best
         lost = [k for k, g in zip(self.leaves, grads, strict=True) if g is None and k not in self.constant]
         if lost and self.policy == "refuse":
@@ -137,16 +139,21 @@ class _ModuleFlow:
 
 
 class Traced(Tensor):
-    """A tensor on its way through the surrogate: `kind`, and for a flow the logarithm of what was divided out of it.
+    """A tensor on its way through the surrogate: `kind`, and for a flow `log_scale`, ln of what was divided out of it.
 
     kind: "ones" (floating input), "ids" (integer input), "flow", "weight" (a parameter, signed; `key` is its name),
     "scores" (q k^T, before the soft-max), "attention" (after it).
     """
 
+    kind: str
+    run: _ModuleFlow
+    log_scale: float
+    key: str
+
     @staticmethod
     def make(x: Tensor, kind: str, run: _ModuleFlow, log: float = 0.0, key: str = "") -> "Traced":
         y = x.as_subclass(Traced)
-        y.kind, y.run, y.log, y.key = kind, run, log, key
+        y.kind, y.run, y.log_scale, y.key = kind, run, log, key
         return y
 
     @staticmethod
@@ -164,10 +171,10 @@ class Traced(Tensor):
 
     def like(self, x: Tensor, kind: str | None = None) -> "Traced":
         """The same kind of thing with other numbers."""
-        return Traced.make(x, kind or self.kind, self.run, self.log, self.key)
+        return Traced.make(x, kind or self.kind, self.run, self.log_scale, self.key)
 
     @classmethod
-    def __torch_function__(cls, func: Callable, types, args=(), kwargs=None):
+    def __torch_function__(cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunctionSubclass():
             traced = [x for x in _flat([args, kwargs]) if isinstance(x, Traced)]
@@ -212,13 +219,13 @@ def _scaled(x: Traced, always: bool = False) -> Traced:
         _refuse(x, f"got a flow of {mean} out of this layer, expected a positive finite number")
     if not always and 1 / FAR_FROM_ONE < mean < FAR_FROM_ONE:
         return x
-    return Traced.make(x.raw() / mean, x.kind, x.run, x.log + math.log(mean))
+    return Traced.make(x.raw() / mean, x.kind, x.run, x.log_scale + math.log(mean))
 
 
 def _aligned(xs: Sequence[Traced]) -> tuple[list[Tensor], float]:
     """Several flows in one unit, and its logarithm."""
-    log = max(x.log for x in xs)
-    return [x.raw() * math.exp(x.log - log) if x.log != log else x.raw() for x in xs], log
+    log = max(x.log_scale for x in xs)
+    return [x.raw() * math.exp(x.log_scale - log) if x.log_scale != log else x.raw() for x in xs], log
 
 
 def _offset(w: Traced, y: Tensor) -> Tensor:
@@ -284,14 +291,14 @@ def _linear(func, x, W, b=None, *args, **kwargs):
     if b is not None:
         shape = (-1,) + (1,) * (y.ndim - 2) if func.__name__.startswith("conv") else (-1,)
         y = y + (b.raw() - b.raw().detach()).view(shape)
-    return _scaled(Traced.make(y, "flow", x.run, x.log), always=x.kind == "ones")
+    return _scaled(Traced.make(y, "flow", x.run, x.log_scale), always=x.kind == "ones")
 
 
 def _matmul(func, a, b):
     if _kind(b) == "weight" or _kind(a) == "weight":
         weight, x = (b, a) if _kind(b) == "weight" else (a, b)
         y = func(_raw(a).abs() if weight is a else _raw(a), _raw(b).abs() if weight is b else _raw(b))
-        return _scaled(Traced.make(y, "flow", weight.run, x.log))
+        return _scaled(Traced.make(y, "flow", weight.run, x.log_scale))
     if _kind(a) == "attention" and _kind(b) == "flow":
         return b.like(a.raw() @ b.raw())
     if _kind(a) == "flow" == _kind(b):
@@ -352,7 +359,7 @@ def _norm(gain: Traced | None, bias: Traced | None, x: Traced, channels: int, va
     y = x.raw() / (along(_raw(variance)).abs().sqrt() if isinstance(variance, Tensor) else 1)
     y = y if gain is None else along(gain.raw()).abs() * y
     y = y if bias is None else y + along(bias.raw() - bias.raw().detach())
-    return Traced.make(y, "flow", x.run, x.log)
+    return Traced.make(y, "flow", x.run, x.log_scale)
 
 
 def _layer_norm(func, x, shape, weight=None, bias=None, eps=1e-5):
@@ -400,10 +407,10 @@ def _mul(func, a, b, *args, **kwargs):
         return x.like(_raw(a) * _raw(b)) if _kind(y) in ("constant", "ids") else x
     if kinds == {"flow", "weight"} or kinds == {"ones", "weight"}:
         flow = x if x.kind != "weight" else y
-        return Traced.make(flow.raw() * (y if flow is x else x).raw().abs(), "flow", x.run, flow.log)
+        return Traced.make(flow.raw() * (y if flow is x else x).raw().abs(), "flow", x.run, flow.log_scale)
     if kinds == {"flow"}:
         means = x.raw().abs().mean() * y.raw().abs().mean()
-        return Traced.make(x.raw() * y.raw() / means.detach().sqrt(), "flow", x.run, (x.log + y.log) / 2)
+        return Traced.make(x.raw() * y.raw() / means.detach().sqrt(), "flow", x.run, (x.log_scale + y.log_scale) / 2)
     _refuse(x, f"a product of a {_kind(a)} and a {_kind(b)}")
 
 
@@ -488,12 +495,13 @@ def _stand_in(module: nn.Module) -> None:
         module.forward = lambda x, *args, **kwargs: x
     elif list(own) == ["weight"] and own["weight"].ndim == 1 and ("RMSNorm" in name or name == "T5LayerNorm"):
         if not isinstance(module, nn.RMSNorm):
-            module.forward = lambda x: _norm(_gain_of(type(module), module.weight), None, x, -1)
+            module.forward = lambda x: _norm(_gain_of(module), None, x, -1)
 
 
-def _gain_of(kind: type[nn.Module], weight: Traced) -> Traced:
+def _gain_of(norm: nn.Module) -> Traced:
     """The gain of a root-mean-square norm: its weight, or 1 + its weight, as Gemma has it."""
-    return weight.like(1 + weight.raw()) if kind.__name__.startswith("Gemma") else weight
+    weight: Any = norm.weight  # a Traced by now: `functional_call` has put it there
+    return weight.like(1 + weight.raw()) if type(norm).__name__.startswith("Gemma") else weight
 
 
 # ---------------------------------------------------------------------------- what goes in and comes out

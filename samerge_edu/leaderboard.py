@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,10 @@ from .evaluate import WIDTH, choose_lam, provenance, scores, summaries, summary
 from .files import share
 from .methods import DATA_METHODS, LORA_METHODS, METHODS, SEED, Method
 from .params import Params, add, task_vectors
-from .suites import load_suite
+from .suites import Suite, load_suite
 from .sweep import sweep
+
+Result = TypeVar("Result")
 
 VAL_IMAGES = 100
 """Validation images a task for the choice of each scale: seven scales tried cost less than one test run."""
@@ -51,10 +54,10 @@ NAME = 80 - sum(width + 1 for _, width, _ in PRINTED.values())
 
 
 def run(
-    suite,
+    suite: Suite,
     methods: Mapping[str, Method] = METHODS,
     progress: bool = False,
-    each: Callable[[Mapping, Sequence[Mapping]], None] = lambda record, rows: None,
+    each: Callable[[dict, list[dict]], None] = lambda record, rows: None,
     n_jobs: int = 1,
     again: Mapping[str, object] | None = None,
 ) -> dict:
@@ -130,11 +133,11 @@ def _loaded_once(again: tuple[tuple[str, object], ...]) -> tuple:
 
 
 def rows_of(
-    suite, name: str, method: Method, taus: Sequence[Params], expert_accuracy: Mapping[str, float]
+    suite: Suite, name: str, method: Method, taus: Sequence[Params], expert_accuracy: Mapping[str, float]
 ) -> list[dict]:
     """The two rows of one method: merged once, measured at the published and at the validated scale."""
     tau_m, seconds, peak_mb = measured(lambda: method.recipe(suite)(taus), suite.device)
-    about = {"method": name, "needs": method.all_needs}
+    about: dict[str, Any] = {"method": name, "needs": method.all_needs}
     about |= {"images": method.images, "transductive": method.transductive}
     cost = {"seconds": seconds, "peak_mb": peak_mb, "density": density(tau_m)}
     rows, per_task = [], {}
@@ -162,7 +165,7 @@ def density(tau_m: Params) -> float:
     return sum(int(tau_m[k].count_nonzero()) for k in tau_m) / sum(tau_m[k].numel() for k in tau_m)
 
 
-def measured(work: Callable, device: torch.device) -> tuple[object, float, float | None]:
+def measured(work: Callable[[], Result], device: torch.device) -> tuple[Result, float, float | None]:
     """(result, wall seconds, peak memory in MiB that the work needed beyond what was in use before).
 
     On CUDA the peak is that of PyTorch's allocator. On Linux it is the growth of the process's resident memory to
@@ -176,11 +179,11 @@ def measured(work: Callable, device: torch.device) -> tuple[object, float, float
         result = work()
         torch.cuda.synchronize(device)
         return result, time.perf_counter() - start, (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    can_measure = _reset_resident_peak()
-    before, start = _resident_mib("VmRSS") if can_measure else None, time.perf_counter()
+    before = _resident_mib("VmRSS") if _reset_resident_peak() else None
+    start = time.perf_counter()
     result = work()
     seconds = time.perf_counter() - start
-    return result, seconds, _resident_mib("VmHWM") - before if can_measure else None
+    return result, seconds, None if before is None else _resident_mib("VmHWM") - before
 
 
 def _reset_resident_peak() -> bool:
@@ -194,7 +197,7 @@ def _reset_resident_peak() -> bool:
 
 def _resident_mib(field: str) -> float:
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
+    return int(re.findall(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[0]) / 1024
 
 
 # ---------------------------------------------------------------------------- out

@@ -19,6 +19,7 @@ from .catalogue import FROM_THE_RECIPE, named_knobs
 from .flow import module_flow
 from .folders import open_model
 from .methods import METHODS, Checkpoints, Method
+from .names import one_of
 from .params import Params, add, lazy_task_vectors, pipe, structure, working
 
 FAR = 0.5
@@ -92,7 +93,7 @@ def merge(
 def chosen(method: str | Method | Callable) -> tuple[str, Method]:
     """(name, row): a row of METHODS, or a function taken as one, to be scaled by 1."""
     if isinstance(method, str):
-        name = METHODS.full_name(method)
+        name = one_of("method", method, list(METHODS))
         return name, METHODS[name]
     if isinstance(method, Method):
         return next((name for name, row in METHODS.items() if row is method), "own method"), method
@@ -212,7 +213,8 @@ def warn_if_far(theta_0: Params, thetas: Iterable[Params]) -> None:
     """Warn, with numbers, where an expert is too far from the base to have started there."""
     for n, theta in enumerate(thetas, 1):
         ratios = distance(theta_0, theta)
-        key = sorted(ratios, key=ratios.get)[len(ratios) // 2] if ratios else ""  # a typical one: new heads differ
+        by_size = sorted(ratios, key=lambda key: ratios[key])
+        key = by_size[len(by_size) // 2] if by_size else ""  # a typical one: new heads differ
         if ratios.get(key, 0) > FAR:
             warnings.warn(
                 f"expert {n} seems to come from another base: |tau| / |theta_0| is {ratios[key]:.2f} at '{key}', and "

@@ -9,7 +9,7 @@ need its base, its architecture or its data take them from it:
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -43,6 +43,7 @@ from .merges.wudi import wudi, wudi_optimum
 from .names import one_of
 from .params import Params, add, pipe, task_vectors
 from .saliency import Flow, clip_flow, flow_score
+from .suites.suite import Suite
 from .transforms.breadcrumbs import breadcrumbs
 from .transforms.cat import cat as cat_merging
 from .transforms.dare import dare
@@ -87,7 +88,7 @@ class Method:
         """The data and what is asked for at test time, in words: "none", "labelled, router"."""
         return ", ".join([self.needs, *(["task id"] if self.task_id else []), *(["router"] if self.router else [])])
 
-    def __call__(self, models, thetas: Sequence[Params] | None = None) -> dict[str, torch.Tensor]:
+    def __call__(self, models: Any, thetas: Sequence[Params] | None = None) -> dict[str, torch.Tensor]:
         """Merge at the published scale: `method(suite)`, or `method(theta_0, thetas)` for checkpoints of one's own.
 
         `merging.merge` does more: files, other scales, knobs, and the methods that need an architecture.
@@ -120,7 +121,7 @@ class Checkpoints:
         raise ValueError(f"this method needs a suite's '{name}', and here are checkpoints only: take load_suite(...)")
 
 
-class Rows(dict):
+class Rows(dict[str, Method]):
     """A table of methods in which "ties" finds "TIES", and a name that is none says what it may have meant."""
 
     def __missing__(self, name: str) -> Method:
@@ -134,14 +135,16 @@ class Rows(dict):
         return one_of("method", str(name), list(self))
 
 
-def flow_of(suite) -> Callable[[Params], Flow]:
+def flow_of(suite: Suite | Checkpoints) -> Callable[[Params], Flow]:
     """The path strength of the suite's architecture: its own `flow` if it brings one, else that of a CLIP tower."""
     if isinstance(suite, Checkpoints):
         return suite.flow
     return getattr(suite, "flow", None) or partial(clip_flow, heads=suite.attention_heads)
 
 
-def sa(suite, modulation: str = "literal", **knobs) -> Callable[[Sequence[Params]], list[Params]]:
+def sa(
+    suite: Suite | Checkpoints, modulation: str = "literal", **knobs
+) -> Callable[[Sequence[Params]], Sequence[Params]]:
     """SA-Merging as a transform: SynFlow on theta_0 + tau_n, modulated by the sum of all task vectors, T rounds."""
     return partial(sa_merging, score=flow_score(suite.theta_0, flow_of(suite), modulation=modulation), **knobs)
 
@@ -223,20 +226,20 @@ METHODS: dict[str, Method] = {
 # ---------------------------------------------------------------------------- for LoRA experts
 
 
-def adapters(suite) -> list[Adapter]:
+def adapters(suite: Suite) -> list[Adapter]:
     """The factors of the suite's experts; raises ValueError for a suite whose experts are full models."""
     if not suite.adapters:
         raise ValueError(f"suite '{suite.name}' has no LoRA experts: take pocket-lora, pocket-lora-4 or vit-b-32-lora")
     return [suite.adapters[task] for task in suite.id_tasks]
 
 
-def from_factors(suite, merge: Callable[[list[Adapter]], Adapter]) -> Callable[[Sequence[Params]], Params]:
+def from_factors(suite: Suite, merge: Callable[[list[Adapter]], Adapter]) -> Callable[[Sequence[Params]], Params]:
     """A merge of the suite's factors in place of its task vectors: adapters -> one adapter -> tau_m."""
     experts = adapters(suite)
     return lambda taus: dense(merge(experts), like=suite.theta_0)
 
 
-def knots_ties(suite) -> Callable[[Sequence[Params]], Params]:
+def knots_ties(suite: Suite) -> Callable[[Sequence[Params]], Params]:
     """KnOTS + TIES on the adapted layers: the zeros elsewhere would count in TIES' density."""
     layers = list(adapters(suite)[0])
 
@@ -248,7 +251,7 @@ def knots_ties(suite) -> Callable[[Sequence[Params]], Params]:
     return merge
 
 
-def sa_ranks(suite, **knobs) -> Callable[[Sequence[Params]], Params]:
+def sa_ranks(suite: Suite, **knobs) -> Callable[[Sequence[Params]], Params]:
     """SA-Merging rank by rank, then the plain sum of the pruned updates; `knobs` are those of `sa_lora`."""
     return from_factors(suite, pipe(partial(sa_lora, theta_0=suite.theta_0, flow=flow_of(suite), **knobs), cat))
 
@@ -266,24 +269,24 @@ LORA_METHODS: dict[str, Method] = {
 # ---------------------------------------------------------------------------- for those who look at data
 
 
-def of_experts(suite, statistic: Callable, **knobs) -> list:
+def of_experts(suite: Suite, statistic: Callable, **knobs) -> list:
     """A statistic of each expert on its own task."""
     return [statistic(suite, suite.experts[task], task, **knobs) for task in suite.id_tasks]
 
 
-def grams_above(suite, n: int) -> Callable[[int, Params, Sequence[str]], Params]:
+def grams_above(suite: Suite, n: int) -> Callable[[int, Params, Sequence[str]], Params]:
     """RegMean++'s Grams: of task i's inputs in theta_0 + tau."""
     return lambda i, tau, names: statistics.input_grams(
         suite, add(suite.theta_0, tau), suite.id_tasks[i], n, names=names
     )
 
 
-def learned(method: Callable, suite, **knobs) -> Callable[[Sequence[Params]], Params]:
+def learned(method: Callable, suite: Suite, **knobs) -> Callable[[Sequence[Params]], Params]:
     """AdaMerging or aTLAS as a merge: learn the coefficients of the task vectors that come, then weigh them."""
     return lambda taus: weigh(taus, method(suite, taus, **knobs))
 
 
-def information(suite, n: int) -> list[dict[str, float]]:
+def information(suite: Suite, n: int) -> list[dict[str, float]]:
     """What the base's answers tell of each expert's, matrix by matrix, on the expert's own task: for ACM."""
     found = []
     for task in suite.id_tasks:
@@ -292,7 +295,7 @@ def information(suite, n: int) -> list[dict[str, float]]:
     return found
 
 
-def repaired(suite, theta: Params, **knobs) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+def repaired(suite: Suite, theta: Params, **knobs) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     """Surgery's bottlenecks as functions of features."""
     return {task: bottleneck.repair for task, bottleneck in surgery(suite, theta, **knobs).items()}
 

@@ -35,7 +35,7 @@ def keys(file: str, table: str) -> list[str]:
         targets = [node, *getattr(node, "targets", []), getattr(node, "target", None)]
         if table in [getattr(target, "name", getattr(target, "id", None)) for target in targets]:
             written = next(part for part in ast.walk(node) if isinstance(part, ast.Dict))
-            return [key.value for key in written.keys if isinstance(key, ast.Constant)]
+            return [str(key.value) for key in written.keys if isinstance(key, ast.Constant)]
     raise LookupError(f"{file} has no table {table}")
 
 

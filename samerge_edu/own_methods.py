@@ -30,7 +30,7 @@ def from_file(path: str | Path) -> dict[str, Method]:
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise ValueError(f"{path}: got no Python file, expected one that ends in .py")
     module = importlib.util.module_from_spec(spec)
     try:

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 import torch
 
-X, Y = TypeVar("X"), TypeVar("Y")
+X = TypeVar("X")
+Y = TypeVar("Y")
 
 
 def side_by_side(work: Callable[[X], Y], items: Iterable[X], device: torch.device | str = "cpu") -> list[Y]:

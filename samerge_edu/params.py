@@ -15,6 +15,7 @@ from functools import reduce
 from itertools import combinations
 from numbers import Real
 from statistics import mean
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -329,17 +330,17 @@ def block_index(key: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def pipe(*steps: Callable) -> Callable:
+class pipe:
     """Apply steps in reading order: `pipe(f, g)(taus) == g(f(taus))`, so "LwPTV + TIES" is `pipe(lwptv, ties)`.
 
     >>> pipe(lambda x: x + 1, lambda x: 10 * x)(2)
     30
     """
-    if not steps:
-        raise ValueError("got 0 steps, expected at least 1")
 
-    def piped(taus):
-        return reduce(lambda value, step: step(value), steps, taus)
+    def __init__(self, *steps: Callable):
+        if not steps:
+            raise ValueError("got 0 steps, expected at least 1")
+        self.steps = steps  # a recipe can be printed and stored beside its result
 
-    piped.steps = steps  # a recipe can be printed and stored beside its result
-    return piped
+    def __call__(self, taus: Any) -> Any:
+        return reduce(lambda value, step: step(value), self.steps, taus)

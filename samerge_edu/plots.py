@@ -7,11 +7,11 @@ a label of its own. The sentence is computed from the data that was drawn, and i
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from .evaluate import WIDTH
+from .suites.suite import Suite
 
 COLOURS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
@@ -34,7 +35,7 @@ def style() -> None:
     lines = [(0, ()), (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1, 1.5))] * 2
     plt.rcParams.update(
         {
-            "axes.prop_cycle": cycler(color=COLOURS) + cycler(marker=MARKERS) + cycler(linestyle=lines),
+            "axes.prop_cycle": plt.cycler(color=COLOURS) + plt.cycler(marker=MARKERS) + plt.cycler(linestyle=lines),
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
@@ -54,7 +55,7 @@ def style() -> None:
 # ---------------------------------------------------------------------------- contact sheet
 
 
-def contact_sheet(suite, n: int = 4, web: Callable[[str, int], np.ndarray] | None = None) -> tuple[Figure, str]:
+def contact_sheet(suite: Suite, n: int = 4, web: Callable[[str, int], np.ndarray] | None = None) -> tuple[Figure, str]:
     """A few test images of every task: in-domain ones in web style beside their own style, and the out-of-domain ones.
 
     `n` images a task and style. `web(task, n)` gives an ID task's images in the style that the base model was
@@ -94,7 +95,7 @@ def contact_sheet(suite, n: int = 4, web: Callable[[str, int], np.ndarray] | Non
 # ---------------------------------------------------------------------------- accuracies
 
 
-def accuracy_bars(suite, models: Mapping[str, Mapping[str, float]]) -> tuple[Figure, str]:
+def accuracy_bars(suite: Suite, models: Mapping[str, Mapping[str, float]]) -> tuple[Figure, str]:
     """Accuracy by task, one bar a model: `models` is name -> {task: percent}, as `evaluate.scores` gives them."""
     tasks = [*suite.id_tasks, *suite.ood_tasks]
     figure, axis = plt.subplots(figsize=(min(12.0, 2.0 + 0.2 * len(tasks) * (len(models) + 1)), 3.6))
@@ -127,7 +128,7 @@ def pareto_front(points: Sequence[tuple[float, float]], width: float = 0.0) -> l
     [0, 1, 2]
     """
 
-    def beaten(a):
+    def beaten(a: tuple[float, float]) -> bool:
         return any(b[0] >= a[0] and b[1] >= a[1] and max(b[0] - a[0], b[1] - a[1]) > width and b != a for b in points)
 
     return [i for i, point in enumerate(points) if not beaten(point)]
@@ -198,7 +199,7 @@ def id_ood(record: Mapping) -> tuple[Figure, str]:
     if crowded:
         _label_on_both_sides(near, labels.pop(near))
     for axis, texts in labels.items():  # at last: every title takes room from the panels
-        _label(axis, texts)
+        _label(figure, axis, texts)
     return figure, sentence
 
 
@@ -215,7 +216,7 @@ def worst_average(record: Mapping) -> tuple[Figure, str]:
     for i, row in enumerate(rows):
         x, y, name = row["id_avg"], row["id_worst"], row["method"]
         marker = MARKERS[(i + i // len(MARKERS)) % len(MARKERS)]  # as in `id_ood`
-        look = {"color": COLOURS[i % len(COLOURS)], "marker": marker, "markersize": 8, "linestyle": ""}
+        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": marker, "markersize": 8, "linestyle": ""}
         axis.plot(x, y, label=f"{i + 1:2} {name}", **look)
         labels.append((x, y, str(i + 1) if crowded else name, "normal"))
     base = record["reference"]["zero_shot"]
@@ -232,7 +233,7 @@ def worst_average(record: Mapping) -> tuple[Figure, str]:
         f"(average {worst_best['id_avg']:.1f} %)."
     )
     titled(figure, sentence)
-    _label(axis, labels)
+    _label(figure, axis, labels)
     return figure, sentence
 
 
@@ -240,10 +241,10 @@ Label = tuple[float, float, str, str]
 """x and y of a point, its name, the weight of the name's font."""
 
 
-def _label(axis: Axes, labels: Sequence[Label]) -> None:
+def _label(figure: Figure, axis: Axes, labels: Sequence[Label]) -> None:
     """Write each name beside its point: in the nearest place where it covers no point and no other name."""
-    axis.figure.draw_without_rendering()  # fixes the limits, so that data can be converted to pixels
-    pixel = 72 / axis.figure.dpi  # in points
+    figure.draw_without_rendering()  # fixes the limits, so that data can be converted to pixels
+    pixel = 72 / figure.dpi  # in points
     points = np.concatenate([axis.transData.transform(line.get_xydata()) for line in axis.lines])
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
     for x, y, name, weight in sorted(labels, key=lambda label: -label[1]):
@@ -365,7 +366,7 @@ def heard(S: torch.Tensor, shares: Mapping[str, float], k: int) -> tuple[Figure,
     right.barh(list(shares), list(shares.values()), color=COLOURS[0])
     right.set(xlabel=f"length^2 inside the {k} strongest\ndirections of the sum (%)")
     right.invert_yaxis()
-    least, most = min(shares, key=shares.get), max(shares, key=shares.get)
+    least, most = min(shares, key=lambda task: shares[task]), max(shares, key=lambda task: shares[task])
     sentence = (
         f"The sum's strongest direction is {S[0] / S.mean():.1f} times the mean; its first {k} of {len(S)} hold "
         f"between {shares[least]:.0f} % ({least}) and {shares[most]:.0f} % ({most}) of an expert."

@@ -20,6 +20,7 @@ from .suites.published.data import DATA
 from .suites.published.manifest import SUITES
 from .suites.published.names import activation
 from .suites.published.numbers import ALONE, Alone
+from .suites.suite import Suite
 
 POCKET = Alone(
     "measured when it was built",
@@ -61,7 +62,7 @@ class Finding:
         )
 
 
-def check(suite) -> Iterator[Finding]:
+def check(suite: Suite) -> Iterator[Finding]:
     """One finding a task of the suite's experts, as soon as it is known.
 
     In this order, and only the first that applies is named, since each makes those after it meaningless:
@@ -81,7 +82,7 @@ def check(suite) -> Iterator[Finding]:
         yield _check_task(suite, task)
 
 
-def _check_task(suite, task: str) -> Finding:
+def _check_task(suite: Suite, task: str) -> Finding:
     known = REFERENCES.get(suite.name)
     theta = check_model(suite, suite.experts[task])
     distance = relative_size(suite.theta_0, task_vectors(suite.theta_0, [theta]))
@@ -106,7 +107,7 @@ def _band(published: float | None, n: int) -> tuple[float, float]:
     return max(0.0, published - room), min(100.0, published + room)
 
 
-def answers(suite, theta: Params, task: str) -> tuple[Tensor, Tensor]:
+def answers(suite: Suite, theta: Params, task: str) -> tuple[Tensor, Tensor]:
     """(predicted classes, labels) on a test split."""
     ((_, z, labels),) = suite.features(theta, [task])
     return (z @ suite.heads[task].T).argmax(dim=1), labels
@@ -126,7 +127,7 @@ def renamed(predicted: Tensor, labels: Tensor) -> float:
 # ---------------------------------------------------------------------------- the tests: None, or what is wrong
 
 
-def _wrong_activation(suite) -> str | None:
+def _wrong_activation(suite: Suite) -> str | None:
     if suite.name in SUITES and (got := activation(suite.visual)) != "quick_gelu":
         return f"the tower computes '{got}', OpenAI's weights were trained with 'quick_gelu': wrong activation"
     return None
@@ -138,7 +139,7 @@ def _wrong_base(distance: float) -> str | None:
     return f"the expert is {distance:.2f} of the base's length away from it: not its base, or not its expert"
 
 
-def _wrong_split(suite, task: str, expected: int | None) -> str | None:
+def _wrong_split(suite: Suite, task: str, expected: int | None) -> str | None:
     published, classes = suite.name in SUITES, len(suite.tasks[task].classes)
     every = suite.draw(task, "test", None) if published else suite.images(task)  # however few are tested
     labels = every[1]

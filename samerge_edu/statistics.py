@@ -9,9 +9,9 @@ tensors; a merge gets them as an argument. Who looks at what:
 Test labels are refused always, test images unless the caller says `transductive=True`.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -70,7 +70,7 @@ def embed(suite: Suite, theta: Params, images: Float[Tensor, "n 3 H W"]) -> Floa
     Attention is written out: on a CPU the fused kernel's backward pass is slower, and `vmap` cannot batch it.
     """
     with sdpa_kernel(SDPBackend.MATH):
-        return F.normalize(functional_call(suite.visual, theta, (images,)), dim=-1)
+        return F.normalize(functional_call(suite.visual, dict(theta), (images,)), dim=-1)
 
 
 def logits(suite: Suite, z: Float[Tensor, "n dim"], task: str) -> Float[Tensor, "n classes"]:
@@ -151,7 +151,7 @@ def _watch(suite: Suite, theta: Params, images: Tensor, batch: int, see: Callabl
 
 
 @contextmanager
-def _slow_attention() -> Iterator[None]:
+def _slow_attention() -> Generator[None]:
     """Attention product by product: PyTorch has a kernel for the whole layer, for an even number of heads."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -169,7 +169,7 @@ class _Products(TorchDispatchMode):
         self.see = see
         self.keys = {(W.data_ptr(), W.T.shape, W.T.stride()): key for key, W in theta.items() if W.ndim == 2}
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func in (aten.mm.default, aten.addmm.default, aten.bmm.default):  # (x, W^T), (b, x, W^T), one a token
             x, Wt = args[-2:]
             Wt = Wt[0] if Wt.ndim == 3 else Wt
@@ -241,7 +241,7 @@ def fisher(
     F_ = {key: torch.zeros_like(value) for key, value in theta.items()}
     if kind == "true":
         for x in images.split(1):
-            lp, pull = vjp(lambda t, x=x: log_p(t, x)[0], theta)
+            lp, pull = vjp(lambda t, x=x: log_p(t, x)[0], theta)[:2]
             (g,) = vmap(pull)(lp.exp().sqrt().diag())  # row c: sqrt(p_c) d log p_c / d theta
             for key in F_:
                 F_[key] += g[key].square().sum(dim=0)

@@ -87,7 +87,7 @@ def merged_tensors(
     check_lam(lam)
 
     on_device = [_On(tau, device) for tau in taus]
-    whole = None if per_tensor else merge(on_device)
+    whole = {} if per_tensor else merge(on_device)
 
     def tensors(keys: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         for key in keys:
@@ -113,7 +113,14 @@ def metadata(recipe: str, lam: float, inputs: Sequence[Mapping[str, str]]) -> di
 
 
 def merge_suite(
-    suite: Suite, merge, out: str | Path, *, lam: float, per_tensor: bool, recipe: str, progress=lambda key: None
+    suite: Suite,
+    merge: Callable[[Sequence[Params]], Params],
+    out: str | Path,
+    *,
+    lam: float,
+    per_tensor: bool,
+    recipe: str,
+    progress: Callable[[str], None] = lambda key: None,
 ) -> Path:
     """Merge a suite's experts into a file: see `merge_to_file`.
 
@@ -126,12 +133,12 @@ def merge_suite(
     from .suites.published.clip_vit import PublishedSuite  # loads open_clip, which models of one's own do not need
     from .suites.published.names import Renamed
 
-    out, published = Path(out), isinstance(suite, PublishedSuite)
+    out, published = Path(out), suite if isinstance(suite, PublishedSuite) else None
     beside = out.with_name("open_clip_config.json")
-    if published and beside.exists() and json.loads(beside.read_text(encoding="utf-8")) != suite.config:
+    if published and beside.exists() and json.loads(beside.read_text(encoding="utf-8")) != published.config:
         raise ValueError(f"{beside} is another model's: choose a folder of its own for {out.name}")
     merged = {f"visual.{k}" for k in suite.theta_0}  # with the prefix: both towers have a "positional_embedding"
-    keep = Renamed(suite.whole, {k: (k,) for k in suite.whole if k not in merged}) if published else None
+    keep = Renamed(published.whole, {k: (k,) for k in published.whole if k not in merged}) if published else None
     merge_to_file(
         suite.theta_0,
         list(suite.experts.values()),
@@ -146,7 +153,7 @@ def merge_suite(
         progress=progress,
     )
     if published:
-        config = json.dumps(suite.config, indent=2) + "\n"
+        config = json.dumps(published.config, indent=2) + "\n"
         replace_file(beside, lambda part: part.write_text(config, encoding="utf-8"))
     return out
 

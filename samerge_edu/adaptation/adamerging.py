@@ -64,7 +64,7 @@ def adamerging(
         suite,
         taus,
         data,
-        lambda logits, _: sum(entropy(z) for z in logits),
+        lambda logits, _: sum((entropy(z) for z in logits), torch.tensor(0.0)),
         torch.full((1 if level == "task" else len(suite.theta_0), len(taus)), float(lam)),
         partial(torch.optim.Adam, lr=lr),
         steps=steps,

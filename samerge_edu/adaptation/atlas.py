@@ -56,7 +56,9 @@ def atlas(
         suite,
         taus,
         data,
-        lambda logits, labels: sum(F.cross_entropy(z, y) for z, y in zip(logits, labels, strict=True)),
+        lambda logits, labels: sum(
+            (F.cross_entropy(z, y) for z, y in zip(logits, labels, strict=True)), torch.tensor(0.0)
+        ),
         torch.zeros(len(suite.theta_0), len(taus)),
         partial(torch.optim.AdamW, lr=lr, weight_decay=weight_decay),
         steps=steps,

@@ -42,7 +42,7 @@ def descend(
     suite: Suite,
     taus: Sequence[Params],
     data: Data,
-    batch_loss: Callable[[Sequence[Tensor], Sequence[Tensor | None]], Tensor],
+    batch_loss: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor],
     initial: Float[Tensor, "rows N"],
     optimiser: Callable[[list[Tensor]], torch.optim.Optimizer],
     *,
@@ -58,7 +58,7 @@ def descend(
         suite: whose base, heads and tower are used.
         data: task -> (images, labels or None).
         initial: where lam starts, (L, N): one row a tensor; or (1, N): one row for all of them.
-        batch_loss: (one tensor of logits (batch, classes) a task, one of labels a task) -> a number.
+        batch_loss: (one tensor of logits (batch, classes) a task, one of labels a task that has any) -> a number.
         optimiser: [lam] -> an optimiser; its learning rate must be > 0.
         steps: >= 0; 0 returns the start.
         batch: images a task and step, drawn with the generator `seed`, each at most once a step.
@@ -83,10 +83,9 @@ def descend(
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         picks = {task: torch.randperm(len(x), generator=generator)[:batch] for task, (x, _) in data.items()}
-        images = [data[task][0][pick.to(suite.device)] for task, pick in picks.items()]
-        labels = [
-            None if data[task][1] is None else data[task][1][pick.to(suite.device)] for task, pick in picks.items()
-        ]
+        drawn = [(*data[task], pick.to(suite.device)) for task, pick in picks.items()]
+        images = [x[pick] for x, _, pick in drawn]
+        labels = [y[pick] for _, y, pick in drawn if y is not None]
         rows = effective(lam).expand(len(T), -1)
         theta = {key: theta_0[key] + torch.tensordot(row, T[key], dims=1) for key, row in zip(T, rows, strict=True)}
         z = embed(suite, theta, torch.cat(images)).split([len(x) for x in images])

@@ -10,10 +10,10 @@ from ..suites.suite import Suite
 from ..transforms.trim import trim
 from .search import maximise
 
-Edit = Callable[[Sequence[Params], float], list[Params]]
+Edit = Callable[[Sequence[Params], float], Sequence[Params]]
 
 
-def per_tensor(taus: Sequence[Params], density: float) -> list[Params]:
+def per_tensor(taus: Sequence[Params], density: float) -> list[dict[str, Tensor]]:
     """Keep the largest `density` of every tensor."""
     return trim(taus, density, scope="tensor")
 
@@ -55,7 +55,7 @@ def evolve(
     Differs from the paper, which gives each *model* its own density and weight in each group: N times as many numbers.
     """
     taus = check_same_structure(taus)
-    blocks = sorted({block_index(key) for key in taus[0]} - {None})
+    blocks = sorted({b for key in taus[0] if (b := block_index(key)) is not None})
     if not 1 <= groups <= len(blocks):
         raise ValueError(f"groups: got {groups}, expected 1..{len(blocks)}, the number of blocks")
     group = {key: _place(key, blocks) * groups // len(blocks) for key in taus[0]}

@@ -59,5 +59,5 @@ def maximise(
             )
     finally:
         optuna.logging.set_verbosity(verbosity)
-    best = max(study.trials, key=lambda trial: (trial.value, -trial.number))
-    return dict(best.params), best.value
+    value, _, params = max((t.value, -t.number, t.params) for t in study.trials if t.value is not None)
+    return dict(params), value

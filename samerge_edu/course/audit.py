@@ -7,7 +7,9 @@ that is not square).
 
 import inspect
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -75,9 +77,9 @@ def audit_one(exercise: Exercise) -> Row:
     return row
 
 
-def defined_by(source: str, name: str):
+def defined_by(source: str, name: str) -> Callable:
     """The function that a cell with this source would define, in a notebook that imported torch only."""
-    cell = {"torch": torch}
+    cell: dict[str, Any] = {"torch": torch}
     exec(source, cell)
     return cell[name]
 
@@ -106,7 +108,7 @@ def weak_laws(exercise: Exercise) -> list[str]:
     return problems
 
 
-def tensors(value) -> list[torch.Tensor]:
+def tensors(value: object) -> list[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         return [value]
     if isinstance(value, dict):

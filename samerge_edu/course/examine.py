@@ -16,7 +16,7 @@ import random
 import re
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Generator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +163,7 @@ def kinds_of_reference(exercise: Exercise) -> list[list[Any]]:
     return [recorder.kinds for recorder in recorders]
 
 
-def note_kind(trial: Trial, exercise: Exercise, recorder: Recorder, error: Exception) -> None:
+def note_kind(trial: Trial, exercise: Exercise, recorder: Recorder, error: BaseException) -> None:
     """The values are right and the law cannot use them: another kind of thing came back, such as float masks."""
     with seeded():
         law = next(law for law in exercise.laws if law.says == trial.law)
@@ -298,7 +298,7 @@ def difference(got: Any, expected: Any) -> str:
 
 
 @contextlib.contextmanager
-def seeded():
+def seeded() -> Generator[None]:
     """The same random numbers for every function, and the notebook's own generators left as they were."""
     state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -343,7 +343,7 @@ def note_error(trial: Trial, error: BaseException, function: Callable) -> None:
     trial.error = f"{type(error).__name__}: {shortened(text)}" if not out_of_memory else OUT_OF_MEMORY
     code = getattr(function, "__code__", None)
     for frame in traceback.extract_tb(error.__traceback__):
-        if code is not None and frame.filename == code.co_filename:
+        if code is not None and frame.filename == code.co_filename and frame.lineno:
             line = frame.line or linecache.getline(frame.filename, frame.lineno).strip()
             trial.where = f"line {frame.lineno - code.co_firstlineno + 1}:  {shortened(line)}"
 
@@ -351,8 +351,10 @@ def note_error(trial: Trial, error: BaseException, function: Callable) -> None:
 def raised_by(error: BaseException, function: Callable) -> bool:
     """Is it a `raise` in the learner's own code? torch raises NotImplementedError, too, and so does `input()`."""
     last = error.__traceback__
-    while last.tb_next is not None:
+    while last is not None and last.tb_next is not None:
         last = last.tb_next
+    if last is None:
+        return False
     code = last.tb_frame.f_code
     written_here = code.co_filename == getattr(getattr(function, "__code__", None), "co_filename", None)
     return written_here and code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]

@@ -34,6 +34,7 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import NamedTuple
 
 
@@ -77,17 +78,17 @@ class Exercise:
     kind: str = "write"
     seconds: float = 10.0
     errors: dict[str, str] = field(default_factory=dict)
-    reference: Callable | None = None
-    to_mend: Callable | None = None
+    reference: FunctionType = field(init=False, repr=False)  # what @exercise.solution decorates
+    to_mend: FunctionType | None = None
     laws: list[Law] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
 
-    def solution(self, function: Callable) -> Callable:
+    def solution(self, function: FunctionType) -> FunctionType:
         """Decorator: this function is the reference; its name, signature and docstring make the stub."""
         self.reference = function
         return function
 
-    def broken(self, function: Callable) -> Callable:
+    def broken(self, function: FunctionType) -> FunctionType:
         """Decorator: this program, under the reference's name, is handed out to be mended (kind "repair")."""
         self.to_mend = function
         return function
@@ -104,7 +105,7 @@ class Exercise:
     def mistake(self, hint: str) -> Callable:
         """Decorator of a wrong solution; its name is the misconception's key, `hint` what to say about it."""
 
-        def register(function: Callable) -> Callable:
+        def register(function: FunctionType) -> FunctionType:
             self.mistakes.append(Mistake(function.__name__, function, hint))
             return function
 
@@ -126,14 +127,15 @@ class Exercise:
         if self.to_mend is not None:
             return _source(self.to_mend).replace(f"def {self.to_mend.__name__}(", f"def {self.name}(", 1)
         source = self.solution_source
-        head = ast.parse(source).body[0].body[0]  # the docstring
+        (function,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
+        head = function.body[0]  # the docstring
         if not (isinstance(head, ast.Expr) and isinstance(head.value, ast.Constant)):
             raise ValueError(f"exercise {self.id}: the solution has no docstring, expected one with the shapes")
         lines = source.splitlines()[: head.end_lineno]
         return "\n".join([*lines, '    raise NotImplementedError("your turn")'])
 
 
-def _source(function: Callable) -> str:
+def _source(function: FunctionType) -> str:
     """A function as it can be pasted into a notebook: without its decorator."""
     source = textwrap.dedent(inspect.getsource(function))
     return source[source.index(f"def {function.__name__}") :].rstrip()

@@ -14,6 +14,7 @@ import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -102,7 +103,7 @@ def controls(draw: Callable, values: Mapping, says: Callable | None, sliders: Ma
     boxes = {name: _control(name, spec, values[name]) for name, spec in sliders.items()}
     picture = ipywidgets.HTML()
 
-    def redraw(change=None) -> None:
+    def redraw(change: object = None) -> None:
         try:
             picture.value = drawn(*_figure(draw, says, {name: box.value for name, box in boxes.items()})).html()
         except Exception as e:  # an error inside a callback would go to a log that nobody reads
@@ -114,7 +115,7 @@ def controls(draw: Callable, values: Mapping, says: Callable | None, sliders: Ma
     return ipywidgets.VBox([*boxes.values(), picture])
 
 
-def _control(name: str, spec: tuple | list | bool, value):
+def _control(name: str, spec: tuple | list | bool, value: object) -> Any:
     wide = {"description": name, "style": {"description_width": "initial"}}
     if isinstance(spec, bool):
         return ipywidgets.Checkbox(value=value, **wide)

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import psutil
@@ -53,13 +53,14 @@ def run_limited(job: Job, seconds: float = 10.0, megabytes: int = MEGABYTES) -> 
 
 
 @contextlib.contextmanager
-def no_keyboard():
+def no_keyboard() -> Generator[None]:
     """`input()` is an error, instead of a question that nobody sees."""
 
     def refuse(prompt: object = "") -> str:
         raise EOFError("input() waits for a keyboard, and a check has none: use the arguments")
 
-    ask, builtins.input = builtins.input, refuse
+    ask = builtins.input
+    builtins.input = refuse  # ty: ignore[invalid-assignment]  to be another one is the point
     try:
         yield
     finally:
@@ -196,4 +197,4 @@ def _in_a_thread(job: Job, seconds: float, megabytes: int) -> dict:
 
 
 def _throw_stopped_into(thread: threading.Thread) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Stopped))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stopped))

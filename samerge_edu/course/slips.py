@@ -12,7 +12,8 @@ import copy
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -42,7 +43,7 @@ COMPARISONS = {
     ast.In: ("in", [ast.NotIn]),
     ast.NotIn: ("not in", [ast.In]),
 }
-SYMBOL = {kind: symbol for kind, (symbol, _) in (OPERATORS | COMPARISONS).items()}
+SYMBOL: dict[type[ast.AST], str] = {kind: symbol for kind, (symbol, _) in (OPERATORS | COMPARISONS).items()}
 OTHER_NAME = {  # of functions and methods
     "sum": ["mean"],
     "mean": ["sum"],
@@ -85,16 +86,17 @@ class Slip(NamedTuple):
 
 
 @functools.cache
-def slips(reference: Callable) -> tuple[Slip, ...]:
+def slips(reference: FunctionType) -> tuple[Slip, ...]:
     """Every program that differs from the reference in one place, those that change what it returns last."""
     source = textwrap.dedent(inspect.getsource(reference))
     source = source[source.index(f"def {reference.__name__}") :]
     tree, lines = ast.parse(source), source.splitlines()
-    arguments = [a.arg for a in tree.body[0].args.args]
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    arguments = [a.arg for a in function.args.args]
     found = []
-    for node in [n for statement in tree.body[0].body[1:] for n in ast.walk(statement)]:  # the docstring stays
+    for node in [n for statement in function.body[1:] for n in ast.walk(statement)]:  # the docstring stays
         for change, says, new in edits(node, arguments):
-            line = lines[node.lineno - 1].strip() if hasattr(node, "lineno") else ""
+            line = lines[node.lineno - 1].strip() if isinstance(node, ast.expr) else ""
             found.append(Slip(put_in_place(tree, node, new), f"{SAID_OF_A_SLIP} {says}.", line, change))
     return (*found, *(_answering(reference, *way) for way in OTHER_ANSWERS))
 
@@ -103,10 +105,10 @@ def put_in_place(tree: ast.Module, old: ast.AST, new: ast.AST) -> Callable:
     """The function of `tree` with `new` where `old` stands. The tree itself stays."""
     twins: dict[int, Any] = {}
     twin = copy.deepcopy(tree, twins)
-    twin = ast.fix_missing_locations(_Replace(twins[id(old)], new).visit(twin))
+    _Replace(twins[id(old)], new).visit(twin)
     cell: dict[str, Any] = {"torch": torch}
-    name = tree.body[0].name
-    exec(compile(twin, f"<{name}>", "exec"), cell)
+    (name,) = (node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+    exec(compile(ast.fix_missing_locations(twin), f"<{name}>", "exec"), cell)
     return cell[name]
 
 
@@ -143,7 +145,7 @@ def edits(node: ast.AST, arguments: list[str]) -> Iterator[tuple[str, str, ast.A
         yield "if exchanged", "the two cases of an `if` are exchanged", ast.IfExp(node.test, node.orelse, node.body)
         yield "always if", "one case of an `if` is used always", node.body
         yield "always else", "one case of an `if` is used always", node.orelse
-    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float) and type(node.value) is not bool:
         for other in other_numbers(node.value):
             yield f"{node.value} -> {other}", f"{other} stands where another number belongs", ast.Constant(other)
     elif isinstance(node, ast.Constant) and type(node.value) is bool:
@@ -200,7 +202,7 @@ def edits_of_call(node: ast.Call) -> Iterator[tuple[str, str, ast.AST]]:
         yield "topk smallest", says, ast.Call(node.func, node.args, [*node.keywords, smallest])
 
 
-def other_numbers(value: float) -> list[float]:
+def other_numbers(value: float) -> Sequence[float]:
     if isinstance(value, int):
         return {0: [1], 1: [0, 2], 2: [1, 3]}.get(value, [value + 1])
     return [2 * value] if value else [1.0]

@@ -53,7 +53,8 @@ def fisher(
     if not floor >= 0:
         raise ValueError(f"floor: got {floor}, expected a number >= 0")
     if normalise:
-        length = torch.stack([sum(F[key].double().square().sum() for key in F).sqrt() for F in fishers]).cpu()
+        squares = [sum((F[key].double().square().sum() for key in F), torch.tensor(0)) for F in fishers]
+        length = torch.stack(squares).sqrt().cpu()
         w = w / (length + floor).where(length + floor > 0, 1.0)
     w = w / w.sum()
     tau_m = {}

@@ -56,10 +56,10 @@ def pcb(
     if not 0 <= winsorise < 0.5:
         raise ValueError(f"winsorise: got {winsorise}, expected a fraction in [0, 0.5)")
     weigh = _code_weights(taus, density, winsorise) if form == "code" else _softmax_weights(taus, density)
-    weighted, total = 0, 0
+    weighted, total = torch.tensor(0), torch.tensor(0)
     for w, tau in weigh:
-        weighted += w * tau
-        total += w
+        weighted = weighted + w * tau
+        total = total + w
     return unflatten(weighted / total.clamp(min=1e-12), like=taus[0])
 
 

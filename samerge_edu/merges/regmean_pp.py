@@ -43,7 +43,7 @@ def regmean_pp(
     check_finite(taus)
     if not 0 <= off_diagonal <= 1:
         raise ValueError(f"off_diagonal: got {off_diagonal}, expected a factor in [0, 1]")
-    blocks = sorted({block_index(key) for key in taus[0]} - {None})
+    blocks = sorted({b for key in taus[0] if (b := block_index(key)) is not None})
     if not blocks:
         raise ValueError(
             f"got no block, expected names with 'resblocks.l.' or 'layers.l.', not '{next(iter(taus[0]))}'"

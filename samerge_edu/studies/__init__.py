@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..suites import load_suite
+from ..suites.suite import Suite
 from . import ablation
 from .in_front import in_front_variants
 from .in_front import report as in_front_report
@@ -24,7 +25,7 @@ from .sa_merging import sa_variants
 VARIANTS = {"sa-merging": sa_variants, "in-front": in_front_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
 
 
-def study(suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFrame:
+def study(suite: Suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFrame:
     """All rows of a method's ablation; the column `part` says which experiment they belong to.
 
     "subsets", every variant on three subsets of the experts. For LwPTV also Task Arithmetic with and without it on

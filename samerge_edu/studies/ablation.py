@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ..evaluate import choose_lam, h_score, scores
 from ..params import Params, add, mean_cosine, task_vectors
 from ..plots import style, titled
+from ..suites.suite import Suite
 
 Recipe = Callable[[Sequence[Params]], Params]
 
@@ -35,7 +36,7 @@ def subsets(tasks: Sequence[str]) -> list[list[str]]:
 
 
 def run(
-    suite,
+    suite: Suite,
     variants: Mapping[str, Recipe],
     which: Sequence[Sequence[str]] | None = None,
     n: int = 100,

@@ -7,6 +7,7 @@ modular: the table may be SA-Merging in front of WUDI and not a plain sum. That 
 here is measured: each merge alone, and after pruning at three rates.
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import mean, stdev
 
@@ -18,7 +19,8 @@ from ..merges.task_arithmetic import task_arithmetic
 from ..merges.tsv_m import tsv_m
 from ..merges.wudi import wudi_optimum
 from ..methods import sa
-from ..params import pipe
+from ..params import Params, pipe
+from ..suites.suite import Suite
 from .ablation import Recipe
 
 RATES = (0.2, 0.05, 0.02)
@@ -34,7 +36,7 @@ MERGES: dict[str, Recipe] = {
 }
 
 
-def in_front_variants(suite) -> dict[str, Recipe]:
+def in_front_variants(suite: Suite) -> dict[str, Recipe]:
     """Every merge alone and behind SA-Merging at each rate; "TA", the plain sum, is what all are compared with."""
     variants = dict(MERGES)
     for p in RATES:
@@ -43,11 +45,14 @@ def in_front_variants(suite) -> dict[str, Recipe]:
     return variants
 
 
-def remembered(transform):
+Transform = Callable[[Sequence[Params]], Sequence[Params]]
+
+
+def remembered(transform: Transform) -> Transform:
     """The transform, computed once for the experts that it saw last: six merges look at the same pruned ones."""
     last: list = [None, None]
 
-    def once(taus):
+    def once(taus: Sequence[Params]) -> Sequence[Params]:
         if last[0] is not taus:
             last[:] = [taus, transform(taus)]
         return last[1]

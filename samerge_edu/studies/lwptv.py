@@ -19,9 +19,10 @@ from torch import Tensor
 
 from ..evaluate import retention, scores
 from ..merges.task_arithmetic import task_arithmetic
-from ..methods import METHODS
+from ..methods import METHODS, sa
 from ..params import Params, add, pipe
 from ..plots import COLOURS, MARKERS, titled
+from ..suites.suite import Suite
 from ..transforms.lwptv import Pruned, layer_saliency, lwptv, shared_mask
 from .ablation import Recipe
 
@@ -33,7 +34,7 @@ PATCHES = "conv1.weight"
 # ---------------------------------------------------------------------------- what is tried
 
 
-def lwptv_variants(suite, shuffles: int = 19) -> dict[str, Recipe]:
+def lwptv_variants(suite: Suite, shuffles: int = 19) -> dict[str, Recipe]:
     """Every row of the study, by the question that it answers; "TA" is what all are compared with."""
 
     def with_ta(**knobs) -> Recipe:
@@ -42,7 +43,7 @@ def lwptv_variants(suite, shuffles: int = 19) -> dict[str, Recipe]:
     return {
         # in front of which merge?
         **with_and_without(suite),
-        "SA-Merging, then LwPTV": pipe(METHODS["SA-Merging"].recipe(suite).steps[0], lwptv, task_arithmetic),
+        "SA-Merging, then LwPTV": pipe(sa(suite), lwptv, task_arithmetic),
         # how much to prune? eta = 0 is TA, 0.7 is "LwPTV + TA", 1 the base
         **{f"eta = {eta}": with_ta(eta=eta) for eta in sorted({*ETAS, 0.95} - {0.0, 0.7})},
         "eta from the knee of S": pipe(at_the_knee, task_arithmetic),
@@ -62,7 +63,7 @@ def lwptv_variants(suite, shuffles: int = 19) -> dict[str, Recipe]:
     }
 
 
-def with_and_without(suite) -> dict[str, Recipe]:
+def with_and_without(suite: Suite) -> dict[str, Recipe]:
     """Every merge of the leaderboard, and LwPTV + the same.
 
     Not those that add nothing to the question: the average is Task Arithmetic at another scale, WUDI by gradient
@@ -97,12 +98,14 @@ def base(taus: Sequence[Params]) -> Params:
 # ---------------------------------------------------------------------------- other masks
 
 
-def masked(taus: Sequence[Params], keep: Callable[[str], bool]) -> list[Pruned]:
+def masked(taus: Sequence[Params], keep: Callable[[str], Tensor | bool]) -> list[Pruned]:
     """Task vectors with the layers for which keep(name) is false given back to the base."""
     return [Pruned(tau, {key: torch.tensor(bool(keep(key))) for key in tau}) for tau in taus]
 
 
-def by_score(taus: Sequence[Params], score: Callable[[Sequence[Params]], Mapping[str, Tensor]], eta=0.7):
+def by_score(
+    taus: Sequence[Params], score: Callable[[Sequence[Params]], Mapping[str, Tensor]], eta: float = 0.7
+) -> list[Pruned]:
     """LwPTV with another score than Eq. 5."""
     M = shared_mask(score(taus), eta)
     return masked(taus, lambda key: M[key].any())
@@ -124,7 +127,7 @@ def with_patches(taus: Sequence[Params], kept: bool) -> list[Pruned]:
     return masked(taus, lambda key: (kept or key != PATCHES) and (not kept or key == PATCHES or M[key].any()))
 
 
-def oracle(taus: Sequence[Params], suite, n: int = 60) -> list[Pruned]:
+def oracle(taus: Sequence[Params], suite: Suite, n: int = 60) -> list[Pruned]:
     """Cheating: as many layers as LwPTV gives back, but those that help most on *OOD validation images*.
 
     Each layer is given back alone, all others merged at the published scale, and the OOD average measured. An upper

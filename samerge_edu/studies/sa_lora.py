@@ -22,10 +22,11 @@ from ..merges.tsv_m import tsv_m
 from ..methods import adapters, knots_ties
 from ..params import Params, pipe, working
 from ..saliency import clip_flow
+from ..suites.suite import Suite
 from ..transforms.sa_lora import sa_lora
 
 
-def lora_variants(suite, draws: int = 10) -> dict[str, Callable[[Sequence[Params]], Params]]:
+def lora_variants(suite: Suite, draws: int = 10) -> dict[str, Callable[[Sequence[Params]], Params]]:
     """Every row of the study; "TA", the plain sum of all ranks, is what all are compared with.
 
     `few` ranks are what T = 10 rounds of p = 0.2 leave: 2 of 16, 1 of 4. Variants with other T reach the same count.
@@ -62,7 +63,7 @@ def lora_variants(suite, draws: int = 10) -> dict[str, Callable[[Sequence[Params
     return variants
 
 
-def recognised(suite, taus: Sequence[Params]) -> list[Adapter]:
+def recognised(suite: Suite, taus: Sequence[Params]) -> list[Adapter]:
     """The adapters behind some of the suite's task vectors: an expert is known by its update of one layer."""
     key = next(iter(adapters(suite)[0]))
     updates = torch.stack([dense({key: adapter[key]})[key] for adapter in adapters(suite)])

@@ -10,7 +10,8 @@ import torch
 from ..merges.task_arithmetic import task_arithmetic
 from ..merges.ties import ties
 from ..params import pipe
-from ..saliency import clip_flow, flow_score, magnitude_score, random_score
+from ..saliency import Score, clip_flow, flow_score, magnitude_score, random_score
+from ..suites.suite import Suite
 from ..transforms.sa_merging import sa_merging
 from .ablation import Recipe
 
@@ -18,11 +19,11 @@ FINAL = 0.8**10
 """Density that T = 10 rounds of p = 0.2 leave: 0.107. Variants with other T reach the same one."""
 
 
-def sa_variants(suite, random_masks: int = 10) -> dict[str, Recipe]:
+def sa_variants(suite: Suite, random_masks: int = 10) -> dict[str, Recipe]:
     """SA-Merging and what is left when a part is changed: the paper's ablations, and those that its reading needs."""
     flow = partial(clip_flow, heads=suite.attention_heads)
 
-    def sa(modulation="literal", flow_at="expert", score=None, **knobs) -> Recipe:
+    def sa(modulation: str = "literal", flow_at: str = "expert", score: Score | None = None, **knobs) -> Recipe:
         score = score or flow_score(suite.theta_0, flow, modulation=modulation, flow_at=flow_at)
         return pipe(partial(sa_merging, score=score, **knobs), task_arithmetic)
 

@@ -42,7 +42,7 @@ class Suite:
     tasks: Mapping[str, Any]
     heads: Mapping[str, Tensor]
     visual: nn.Module
-    draw: Callable[[str, str, int | None], tuple[Tensor, Tensor]]
+    draw: Callable[..., tuple[Any, Tensor]]
     logit_scale: float
     attention_heads: int
     adapters: Mapping[str, Any] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ..masks import keep_largest
@@ -36,7 +37,7 @@ def elect(taus: Sequence[Params], density: float = 0.2, scope: str = "global") -
     elected: list[dict[str, Tensor]] = [{} for _ in taus]
     for key in taus[0]:
         trimmed = [taus[n][key].masked_fill(~m, 0) for n, m in enumerate(keep(key))]
-        gamma = sum(working(tau_hat) for tau_hat in trimmed).sign()
+        gamma = sum((working(tau_hat) for tau_hat in trimmed), torch.tensor(0)).sign()
         for n, tau_hat in enumerate(trimmed):
             elected[n][key] = tau_hat.masked_fill(tau_hat.sign() != gamma, 0)
     return elected

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from ..params import Params, block_index, check_finite, check_same_structure, working
+from ..params import Params, block_index, check_finite, check_same_structure, total, working
 
 AFTER_THE_BLOCKS = ("ln_post", "proj", "post_layernorm", "visual_projection", "ln_final", "text_projection")
 """Parts of a name that stand for a layer after the last block; open_clip's names, then Hugging Face's."""
@@ -47,7 +47,7 @@ def lines(
     taus = check_same_structure(taus)
     check_finite(taus)
     tau_m = merge(taus)
-    size_of_sum = sum(sum(working(tau[key]) for tau in taus).abs().sum() for key in taus[0])
+    size_of_sum = sum(total(taus, key).abs().sum() for key in taus[0])
     size = sum(working(tau_m[key]).abs().sum() for key in tau_m)
     alpha = float(size_of_sum / size / len(taus)) if size > 0 else 0.0
     return scale_by_depth(tau_m, alpha, beta, outside)
@@ -71,8 +71,8 @@ def scale_by_depth(tau: Params, alpha: float, beta: float, outside: str = "alpha
     place = {b: place for place, b in enumerate(sorted(set(blocks)))}  # 0 .. L - 1; staged models count 100, 101, 200
 
     def depth(key: str) -> float:  # 0 at the input, 1 at the output
-        if block[key] is not None:
-            return place[block[key]] / max(len(place) - 1, 1)
+        if (b := block[key]) is not None:
+            return place[b] / max(len(place) - 1, 1)
         return float(outside == "position" and any(part in AFTER_THE_BLOCKS for part in key.split(".")))
 
     return {key: (working(tau[key]) * (alpha + beta * depth(key))).to(tau[key].dtype) for key in tau}

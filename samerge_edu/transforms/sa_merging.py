@@ -80,7 +80,7 @@ def sa_merging(
     for t in range(1, T + 1):
         S = score(tau_hat)
 
-        def prune(group: list[str], S=S, t=t) -> None:
+        def prune(group: list[str], S: Sequence[Params] = S, t: int = t) -> None:
             for n, tau_n in enumerate(tau_hat):
                 quota = math.ceil((1 - p) ** t * sum(tau_n[key].numel() for key in group) * (1 - 1e-12))
                 for key, m in _masks(S[n], tau_n, group, quota, n).items():
@@ -126,8 +126,8 @@ def sign_conflict(taus: Sequence[Params]) -> float:
     """
     taus, shared, conflicts = check_same_structure(taus), 0, 0
     for key in taus[0]:
-        up = sum((tau[key] > 0).int() for tau in taus)
-        down = sum((tau[key] < 0).int() for tau in taus)
+        up = torch.stack([tau[key] > 0 for tau in taus]).sum(dim=0)
+        down = torch.stack([tau[key] < 0 for tau in taus]).sum(dim=0)
         shared += int((up + down >= 2).sum())
         conflicts += int(((up > 0) & (down > 0)).sum())
     return conflicts / shared if shared else 0.0

@@ -5,7 +5,7 @@ import torch
 from ..exercise import SHAPES, Exercise, OpenTask, Quiz
 
 
-def _t(*rows: list) -> torch.Tensor:
+def _t(*rows: list | float) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -435,8 +435,8 @@ class _Watch(torch.overrides.TorchFunctionMode):
         super().__init__()
         self.shapes: set[tuple[int, ...]] = set()
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
         for t in result if isinstance(result, tuple) else (result,):
             if isinstance(t, torch.Tensor):
                 self.shapes.add(tuple(t.shape))

@@ -499,7 +499,7 @@ def _(solve):
 @solving.law("at the optimum the gradient is zero")
 def _(solve):
     X = torch.as_tensor(solve(TWO, GRAMS)).clone().requires_grad_(True)
-    loss = sum(torch.trace((X - t) @ C @ (X - t).T) for t, C in zip(TWO, GRAMS, strict=True))
+    loss = torch.stack([torch.trace((X - t) @ C @ (X - t).T) for t, C in zip(TWO, GRAMS, strict=True)]).sum()
     return torch.autograd.grad(loss, X)[0], torch.zeros(2, 3)
 
 

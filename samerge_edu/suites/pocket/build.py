@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ from .training import (
 )
 
 ARCHITECTURE = "open_clip ViT, 32x32 images, patch 8, width 160, 5 layers, 5 heads, GELU (not QuickGELU)"
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     # the web, and how long to look at it: seed, images a task, share in a task's own style, epochs
     "base": {"seed": 0, "per_task": 20_000, "rare": 0.04, "epochs": 2.5, "lr": 1e-3, "batch": 256},
     "weak": {"seed": 2, "per_task": 6_000, "rare": 0.04, "epochs": 1.0, "lr": 1e-3, "batch": 256},

@@ -52,9 +52,9 @@ class Frame:
 
     def rows(self, chosen: np.ndarray) -> Frame:
         """The frames of some of the images."""
-        shared = (np.ndim(t) == 0 or len(t) == 1 for t in (self.x, self.y, self.pixels))  # by the whole batch
-        parts = zip((self.x, self.y, self.pixels), shared, strict=True)
-        return Frame(*(t if one_for_all else t[chosen] for t, one_for_all in parts))
+        x, y = (t[chosen] if len(t) > 1 else t for t in (self.x, self.y))  # one for all stays one for all
+        one_for_all = not isinstance(self.pixels, np.ndarray) or len(self.pixels) == 1
+        return Frame(x, y, self.pixels if one_for_all else self.pixels[chosen])
 
     def repeat(self, width, height=None) -> Frame:
         """The plane tiled with cells of this size, each with its origin in the middle."""
@@ -102,10 +102,10 @@ def stroke(f: Frame, points, width):
 
 def polygon(f: Frame, points):
     """The inside of a closed polygon: distance to the edges, negative where a ray crosses an odd number of them."""
-    nearest, inside = None, np.float32(1)
+    nearest, inside = np.float32(np.inf), np.float32(1)
     for (ax, ay), (bx, by) in zip(points, points[1:] + points[:1], strict=True):
         d = _square_distance(f, (ax, ay), (bx, by))
-        nearest = d if nearest is None else np.minimum(nearest, d)
+        nearest = np.minimum(nearest, d)
         if ay != by:
             crosses = ((f.y >= ay) != (f.y >= by)) & (f.x < ax + (f.y - ay) * ((bx - ax) / (by - ay)))
             inside = np.where(crosses, -inside, inside)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+from open_clip.model import CLIP
 from torch import Tensor
 
 from ...files import LazyParams, load_params
 from ...lora import dense, read_peft
-from ...params import add
+from ...params import add, block_index
 from ..published.names import fused, hf_weight
 from ..suite import Suite
 from .captions import WordTokenizer
@@ -46,14 +47,14 @@ def load_pocket_lora(r: int = 16, device: str | torch.device = "cpu") -> Suite:
     """The same base with eight LoRA experts of rank r, in files that PEFT loads into a Hugging Face CLIP tower."""
     suite = _suite(f"pocket-lora-{r}", WEIGHTS / "base", None, device)
     folders = sorted((WEIGHTS / f"lora_r{r}").iterdir(), key=lambda folder: list(TASKS).index(folder.name))
-    layers = len(suite.visual.transformer.resblocks)
+    layers = len({block_index(key) for key in suite.theta_0} - {None})
     suite.adapters = {folder.name: fused(read_peft(folder, hf_weight), layers) for folder in folders}
     theta_0 = suite.theta_0
     suite.experts = {name: add(theta_0, dense(adapter, like=theta_0)) for name, adapter in suite.adapters.items()}
     return suite
 
 
-def load_clip(folder: Path, device: str | torch.device = "cpu"):
+def load_clip(folder: Path, device: str | torch.device = "cpu") -> tuple[CLIP, WordTokenizer]:
     """(open_clip model, tokenizer) of one of the shipped bases, loaded as any local CLIP is."""
     logging.getLogger().setLevel(max(logging.WARNING, logging.getLogger().level))
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}", device=str(device))
@@ -83,7 +84,7 @@ def _suite(name: str, base: Path, experts: Path | None, device: str | torch.devi
     )
 
 
-def text_features(model, tokenize: WordTokenizer, captions: Sequence[str]) -> Tensor:
+def text_features(model: CLIP, tokenize: WordTokenizer, captions: Sequence[str]) -> Tensor:
     """(n, dim): each caption through the text tower, brought to length 1."""
     with torch.inference_mode():
         return model.encode_text(tokenize(list(captions)).to(model.logit_scale.device), normalize=True)

@@ -25,7 +25,9 @@ class Task:
     classes: tuple[str, ...]
     templates: tuple[str, ...]
     generic: str  # a caption that does not give the class away
-    paint: Callable[[Canvas, np.ndarray, float], np.ndarray]  # canvas, labels (n,), strength -> uint8 (n, 3, 32, 32)
+    paint: Callable[
+        [Canvas, np.ndarray, np.float32], np.ndarray
+    ]  # canvas, labels (n,), strength -> uint8 (n, 3, 32, 32)
 
 
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

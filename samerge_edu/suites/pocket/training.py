@@ -7,11 +7,13 @@ trains several times faster.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+from open_clip.model import CLIP
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
@@ -51,7 +53,9 @@ def caption_bank() -> list[list[str]]:
     return rows + [[t.generic] for t in TASKS.values()]
 
 
-def web_data(per_task: int, rare: float, seed: int, wrong: float = 0.08, incomplete: float = 0.15):
+def web_data(
+    per_task: int, rare: float, seed: int, wrong: float = 0.08, incomplete: float = 0.15
+) -> tuple[Tensor, Tensor]:
     """The noisy web: (images uint8, rows of the caption bank) of all tasks in web style.
 
     `rare` of the in-domain images are in a task's own style, at random strength: the base meets those
@@ -80,14 +84,24 @@ def web_data(per_task: int, rare: float, seed: int, wrong: float = 0.08, incompl
 
 
 @contextmanager
-def plain_attention():
+def plain_attention() -> Generator[None]:
     """Attention written out, for training on a CPU: there the fused kernel's backward is 3x slower than the rest."""
 
-    def attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+    def attention(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
         logits = (q * (scale or q.shape[-1] ** -0.5)) @ k.transpose(-1, -2)
         return (logits if attn_mask is None else logits + attn_mask).softmax(-1, dtype=logits.dtype) @ v
 
-    fused, F.scaled_dot_product_attention = F.scaled_dot_product_attention, attention
+    fused = F.scaled_dot_product_attention
+    F.scaled_dot_product_attention = attention  # ty: ignore[invalid-assignment]  to be another one is the point
     try:
         yield
     finally:
@@ -101,7 +115,7 @@ def warmup_cosine(step: int, steps: int, warmup: float = 0.05) -> float:
 
 
 def train_base(
-    model: nn.Module,
+    model: CLIP,
     tokenize: Callable,
     images: Tensor,
     rows: Tensor,
@@ -113,7 +127,7 @@ def train_base(
     weight_decay: float = 0.05,
     save: Callable[[int, dict], None] = lambda step, state: None,
     resume: dict | None = None,
-) -> nn.Module:
+) -> CLIP:
     """Contrastive training on (images, rows of the caption bank), bf16 where the device is fast at it.
 
     `save(step, state)` is called every 200 steps; give its last `state` as `resume` to go on from there.
@@ -157,7 +171,7 @@ def train_base(
     return model.eval()
 
 
-def zero_shot_heads(model: nn.Module, tokenize: Callable, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
+def zero_shot_heads(model: CLIP, tokenize: Callable, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
     """(classes, dim): embed every template of a class, average, bring to length 1. As CLIP does."""
     device = next(model.parameters()).device
     with torch.inference_mode():
@@ -184,21 +198,23 @@ class LoRAUpdate(nn.Module):
         return weight + self.scale * (self.B @ self.A)
 
 
-def attach_lora(visual: nn.Module, r: int, alpha: float, seed: int) -> dict[str, LoRAUpdate]:
+def attach_lora(visual: VisionTransformer, r: int, alpha: float, seed: int) -> dict[str, LoRAUpdate]:
     """Freeze the image tower and put a LoRA on q/k/v (fused), attention output and both MLP matrices of each block."""
     generator = torch.Generator().manual_seed(seed)
     visual.requires_grad_(False)
     updates = {}
-    for i, block in enumerate(visual.transformer.resblocks):
-        for path, owner, name in [
-            ("attn.in_proj_weight", block.attn, "in_proj_weight"),
-            ("attn.out_proj.weight", block.attn.out_proj, "weight"),
-            ("mlp.c_fc.weight", block.mlp.c_fc, "weight"),
-            ("mlp.c_proj.weight", block.mlp.c_proj, "weight"),
+    for i in range(len(visual.transformer.resblocks)):
+        for part, name in [
+            ("attn", "in_proj_weight"),
+            ("attn.out_proj", "weight"),
+            ("mlp.c_fc", "weight"),
+            ("mlp.c_proj", "weight"),
         ]:
+            path = f"transformer.resblocks.{i}.{part}"
+            owner = visual.get_submodule(path)
             update = LoRAUpdate(getattr(owner, name), r, alpha, generator)
             parametrize.register_parametrization(owner, name, update)
-            updates[f"transformer.resblocks.{i}.{path}"] = update
+            updates[f"{path}.{name}"] = update
     return updates
 
 

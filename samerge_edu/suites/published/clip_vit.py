@@ -16,6 +16,7 @@ from pathlib import Path
 
 import open_clip
 import torch
+from open_clip.model import CLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL.Image import Image
 from torch import Tensor
@@ -51,6 +52,7 @@ class PublishedSuite(Suite):
     to_size: Callable[[Image], Image] = lambda image: image
     normalise: Callable[[Tensor], Tensor] = lambda x: x
     per_class: int | None = None
+    image_size: tuple[int, int] = (224, 224)
 
     def labels(self, task: str, split: str = "test", n: int | None = None) -> Tensor:
         """The labels (n,) alone: no image is decoded."""
@@ -58,7 +60,7 @@ class PublishedSuite(Suite):
 
     def images(self, task: str, split: str = "test", n: int | None = None) -> tuple[Tensor, Tensor]:
         """(n, 3, H, W) images ready for the tower and (n,) labels, on the device. Refuses what would not fit there."""
-        size = 4 * 3 * self.visual.image_size[0] ** 2 * len(self.labels(task, split, n))
+        size = 4 * 3 * self.image_size[0] ** 2 * len(self.labels(task, split, n))
         check_fits(size, f"the images of {task} at once", self.device, advice="give per_class or n")
         x, y = zip(*self.batches(task, split, n), strict=True)
         return torch.cat([self.ready(batch) for batch in x]), torch.cat(y).to(self.device)
@@ -85,12 +87,12 @@ class PublishedSuite(Suite):
         if key not in self._images:
             images, labels = self._read(*key)
             pixels = (pil_to_tensor(self.to_size(image)) for image in images)
-            size = 3 * self.visual.image_size[0] ** 2 * len(labels)
+            size = 3 * self.image_size[0] ** 2 * len(labels)
             if size > KEPT * free_memory():
                 for y in labels.split(batch):
                     yield torch.stack([next(pixels) for _ in y]), y
                 return
-            out = torch.empty(len(labels), 3, *self.visual.image_size, dtype=torch.uint8)
+            out = torch.empty(len(labels), 3, *self.image_size, dtype=torch.uint8)
             for i, image in enumerate(pixels):
                 out[i] = image
             self._images[key] = out, labels
@@ -115,7 +117,7 @@ class Task:
 class Heads(Mapping[str, Tensor]):
     """task -> (classes, dim), computed by the text tower when it is first asked for."""
 
-    def __init__(self, clip, tasks: Mapping[str, Task]):
+    def __init__(self, clip: CLIP, tasks: Mapping[str, Task]):
         self.clip, self.tasks, self.known = clip, tasks, {}
         self.tokenizer = open_clip.SimpleTokenizer(context_length=clip.context_length)
 
@@ -140,7 +142,7 @@ def suite_tasks(tasks: Sequence[str] | str | int = WORKSHOP, ood: Sequence[str] 
     lists = {"8": TA8, "14": TALL14, "20": TALL20}
     if isinstance(tasks, int) and str(tasks) not in lists:
         raise ValueError(f"tasks: got {tasks}, expected 8, 14, 20 or names")
-    names = lists.get(str(tasks)) or names_of(tasks)
+    names = lists.get(str(tasks)) or names_of(str(tasks) if isinstance(tasks, int) else tasks)
     if unknown := [t for t in (*names, *ood) if t not in TALL20]:
         raise ValueError(f"task: got '{unknown[0]}', expected one of {', '.join(TALL20)}")
     captions = json.loads(_CAPTIONS.read_text(encoding="utf-8"))
@@ -260,6 +262,7 @@ def load_clip_vit(
         to_size=to_size,
         normalise=normalise,
         per_class=per_class,
+        image_size=clip.visual.image_size,
         name=f"{model.lower()}{'-lora' if lora else ''}",
         family=family + (f", at most {per_class} images of each class" if per_class else ""),
         validation=validation,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -146,7 +147,7 @@ def parquet_files(task: str, split: str) -> list[Path]:
                 verify(Asset(f"datasets/{data.repo}", name, data.mb, data.licence, ""), file)
             return _complete(files, task)
     check_can_read()  # before it is fetched
-    options = {"repo_type": "dataset", "revision": data.revision, "allow_patterns": pattern}
+    options: dict[str, Any] = {"repo_type": "dataset", "revision": data.revision, "allow_patterns": pattern}
     options |= {"cache_dir": cache_folder(), "endpoint": endpoint()}
     try:  # what is here needs no network, though the hub would be asked whether there is something newer
         if files := sorted(Path(snapshot_download(data.repo, local_files_only=True, **options)).glob(pattern)):
@@ -192,7 +193,7 @@ def fetch(
         about = HfApi(endpoint=endpoint()).dataset_info(
             data.repo, revision=data.revision, files_metadata=True, timeout=5
         )
-        there = [f.size for f in about.siblings if fnmatch.fnmatch(f.rfilename, _pattern(task, split))]
+        there = [f.size or 0 for f in about.siblings or [] if fnmatch.fnmatch(f.rfilename, _pattern(task, split))]
         size = f"{sum(there) / 1e6:.1f} MB"
     except Exception:  # no network, a proxy, a hub that is busy
         size = f"about {data.mb} MB" if split == "test" else "size unknown"
@@ -243,10 +244,10 @@ def _columns(file: Path, columns: list[str]) -> pd.DataFrame:
 def _from_torchvision(task: str, split: str) -> tuple[Tensor, Callable[[list[int]], Iterator[Image.Image]]]:
     from torchvision import datasets
 
-    if DATA[task].torchvision is None:
+    if (known := DATA[task].torchvision) is None:
         with_it = ", ".join(name for name, data in DATA.items() if data.torchvision)
         raise ValueError(f"'{task}' is read from the hub only; torchvision has the same split for {with_it}")
-    name, *arguments = DATA[task].torchvision
+    name, *arguments = known
     root = os.environ.get("SAMERGE_DATA", cache_folder().parent / "torchvision")
     data = getattr(datasets, name)(root, download=not offline(), **arguments[split == "test"])
     found = next((getattr(data, a) for a in ("targets", "labels", "_labels") if hasattr(data, a)), None)

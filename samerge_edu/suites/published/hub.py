@@ -99,7 +99,7 @@ def locate(asset: Asset) -> Path:
         raise FileNotFoundError(f"{_name(asset)} is not on this machine and HF_HUB_OFFLINE is set; {ADVICE}")
     _check_space(asset.mb * 1e6, cache_folder(), _name(asset))
     check_reachable(_name(asset))
-    options = {"revision": asset.revision, "cache_dir": cache_folder(), "endpoint": endpoint()}
+    options: dict[str, Any] = {"revision": asset.revision, "cache_dir": cache_folder(), "endpoint": endpoint()}
     return download(asset, lambda **force: [hf_hub_download(asset.repo, asset.filename, **options, **force)])[0]
 
 
@@ -153,14 +153,14 @@ def patiently(download: Callable[[], Any], asset: Asset) -> Any:
             time.sleep(int(asked) if asked.isdigit() else wait)
 
 
-def _response(error: BaseException | None):
+def _response(error: BaseException | None) -> Any:
     """The hub's answer behind an error, if there was one."""
     while error and getattr(error, "response", None) is None:
         error = error.__cause__
-    return error.response if error else None
+    return getattr(error, "response", None)
 
 
-def _passing(error: Exception, response) -> bool:
+def _passing(error: Exception, response: Any) -> bool:
     """Is it worth another try? A busy hub and a broken transfer are; a name, a full disk and no network are not."""
     if response is not None:
         return response.status_code in (408, 429, 500, 502, 503, 504)
@@ -302,7 +302,8 @@ def _sums(folder: Path) -> dict[str, str]:
 def _size_on_hub(asset: Asset) -> float | None:
     try:
         url = hf_hub_url(asset.repo, asset.filename, revision=asset.revision, endpoint=endpoint())
-        return get_hf_file_metadata(url, timeout=5).size / 1e6
+        size = get_hf_file_metadata(url, timeout=5).size
+        return None if size is None else size / 1e6
     except (RepositoryNotFoundError, EntryNotFoundError, RevisionNotFoundError) as e:
         raise _explained(e, asset) from None
     except Exception:  # no network, a proxy, a hub that is busy: the manifest's size will do

@@ -16,7 +16,7 @@ The weights fit both and nothing fails, only the accuracy; so every loader here 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -57,7 +57,7 @@ def hf_names(layers: int) -> dict[str, tuple[str, ...]]:
     >>> hf_names(12)["transformer.resblocks.3.attn.in_proj_bias"][0]
     'encoder.layers.3.self_attn.q_proj.bias'
     """
-    names = {ours: (theirs,) for ours, theirs in _STEM.items()}
+    names: dict[str, tuple[str, ...]] = {ours: (theirs,) for ours, theirs in _STEM.items()}
     for i in range(layers):
         block, layer = f"transformer.resblocks.{i}", f"encoder.layers.{i}"
         for kind in ("weight", "bias"):
@@ -241,7 +241,13 @@ def check_activation(tower: nn.Module, weights: str, where: str) -> None:
 
 
 @torch.no_grad()
-def zero_shot_head(model: CLIP, tokenizer, classes: Sequence[str], templates: Sequence[str], batch: int = 64) -> Tensor:
+def zero_shot_head(
+    model: CLIP,
+    tokenizer: Callable[[list[str]], Tensor],
+    classes: Sequence[str],
+    templates: Sequence[str],
+    batch: int = 64,
+) -> Tensor:
     """Class heads from captions (Radford et al., 2021, arXiv:2103.00020, 3.1.4): (classes, dim), rows of norm 1.
 
         w_c = normalise( mean over templates t of normalise( text(t with c in it) ) )

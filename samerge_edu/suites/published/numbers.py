@@ -6,7 +6,7 @@ TA    the Task Arithmetic authors' checkpoints       FB    FusionBench's      TA
     ALONE          the base and each expert on its own task, every suite: what `samerge-edu check` compares with
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .manifest import TA8
@@ -22,7 +22,7 @@ class Published:
     average: float
     tasks: tuple[float, ...] = ()
 
-    def on(self, tasks) -> float | None:
+    def on(self, tasks: Sequence[str]) -> float | None:
         """The mean over some of the eight tasks; None where the table does not print them one by one.
 
         >>> round(PUBLISHED[0].on(("mnist", "svhn")), 1)                          # zero-shot: 48.2 and 31.6
