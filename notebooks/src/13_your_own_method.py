@@ -79,7 +79,7 @@ print(str(report).splitlines()[0])
 # difference of length. And if it helps, is it *which* directions were turned down, or that some were?
 
 # %%
-# QUIZ 13.q2
+# QUIZ 13.q1
 
 # %% [markdown]
 # A limiter multiplies each strength $S_i$ by a factor $f_i = \min(1, c\,\bar S / S_i)$. The counterpart deals the same factors
@@ -193,7 +193,7 @@ for points in (0.5, 1.0, 2.0, 4.0):
 # tested on the *same* images differ by less than it says, since what is hard is hard for both. It is a rule to be humble by.
 
 # %%
-# QUIZ 13.q1
+# QUIZ 13.q2
 
 # %% [markdown]
 # ## Handing in

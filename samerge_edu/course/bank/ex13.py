@@ -431,15 +431,6 @@ EXERCISES = [repairing, limiting, counting, standings]
 QUIZZES = [
     Quiz(
         "13.q1",
-        "You tried the limiter with five values of c, looked at the test accuracy of each, and report the best. What "
-        "is wrong with the number?",
-        right="c",
-        a=("Nothing, if all five values are in the report too.", "Telling is better than not. It stays too high."),
-        b=("It is too low: the best c lies between two tried.", "Perhaps, and a search on test still flatters."),
-        c=("It is too high: of five lucky draws you took one.", "Yes. Choose on validation, look at test once."),
-    ),
-    Quiz(
-        "13.q2",
         "The limiter turns some directions of the sum down. Which counterpart tells whether it matters *which* ones?",
         right="b",
         a=(
@@ -454,6 +445,15 @@ QUIZZES = [
             "Random matrices of the same size, instead of the task vectors.",
             "They know nothing of the tasks: everything would beat them, and nothing would be learnt.",
         ),
+    ),
+    Quiz(
+        "13.q2",
+        "You tried the limiter with five values of c, looked at the test accuracy of each, and report the best. What "
+        "is wrong with the number?",
+        right="c",
+        a=("Nothing, if all five values are in the report too.", "Telling is better than not. It stays too high."),
+        b=("It is too low: the best c lies between two tried.", "Perhaps, and a search on test still flatters."),
+        c=("It is too high: of five lucky draws you took one.", "Yes. Choose on validation, look at test once."),
     ),
 ]
 
