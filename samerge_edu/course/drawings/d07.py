@@ -60,12 +60,11 @@ def against_lots(
     axis.axvline(everything, color="0.6", linewidth=1, label="all ranks")
     axis.set(xlabel="ID average, test (%)", yticks=[], ylim=(-0.5, 0.5))
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    mean, sentence = sum(by_chance) / len(by_chance), f"{keep} of {r} ranks. "
+    n, sentence = len(by_chance), f"{keep} of {r} ranks. "
     for name, value in real.items():
         below = sum(value > x for x in by_chance)
-        p = (1 + len(by_chance) - below) / (1 + len(by_chance))
-        sentence += f"{name[0].upper()}{name[1:]}: {value - mean:+.1f} points beside the mean of {len(by_chance)} draws, better "
-        sentence += f"than {below} of them (p {p:.2f}). "
+        sentence += f"{name[0].upper()}{name[1:]}: {value - sum(by_chance) / n:+.1f} points beside the mean of {n} "
+        sentence += f"draws, better than {below} of them (p {(1 + n - below) / (1 + n):.2f}). "
     return plots.titled(figure, sentence.strip()), sentence.strip()
 
 
