@@ -481,9 +481,10 @@ se.figure(*d07.gauges(alone, merged, mean, f"{KEEP} of {r}"))
 # %% [markdown]
 # Two lessons. A score of ranks answers a question about the *file*, not about the expert: after a rotation that changes no
 # expert, other components are kept, and what is left of the sum points elsewhere (the cosines). Compare the accuracy of its
-# merge with that of lots, in the figure: not much of what the score had won is left. Whoever uses one should fix the gauge
-# first, or say which one was found. And what is good for each expert alone need not be good for their merge: the singular
-# gauge keeps far more of every expert, and its merge gains nothing from that beyond the error.
+# merge with that of lots, in the figure: how much of what the score had won is left? (One rotation is one draw;
+# `docs/ablations` has three.) Whoever uses such a score should fix the gauge first, or say which one was found. And what is
+# good for each expert alone need not be good for their merge: the singular gauge keeps far more of every expert, and its
+# merge gains nothing from that beyond the error.
 #
 # ## KnOTS: merge in a common basis
 #
