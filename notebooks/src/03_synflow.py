@@ -69,8 +69,8 @@ for (i, j, k), strength in paths.items():
 print(f"{len(paths)} paths, {sum(s > 0 for s in paths.values())} of them alive, R = {sum(paths.values()):g}")
 
 # %% [markdown]
-# Twelve paths, four of them dead because a weight on them is zero. For a network of five layers of width 100 there are
-# $10^{10}$ paths or more: nobody walks along each of them. Write R the other way.
+# Twelve paths, four of them dead because a weight on them is zero. A network of five layers that is 100 units wide everywhere has
+# $100^6 = 10^{12}$ paths: nobody walks along each of them. Write R the other way.
 
 # %%
 # EXERCISE 03.1
@@ -91,11 +91,12 @@ print("a hidden unit stretched:     ", path_strength([first, second]), "=", path
 # $|w|$, so that loss is the derivative times the weight:
 #
 # $$S(w) = \left| \frac{\partial R}{\partial w}\, w \right| = \sum_{\text{paths through } w} \prod |w_l|
-#   = \underbrace{u_i}_{\text{flows on behind}} |W_l[i, j]| \underbrace{x_j}_{\text{flows in}}$$
+#   = \underbrace{u_i}_{\text{flows on}} |W_l[i, j]| \underbrace{x_j}_{\text{flows in}}$$
 #
-# with $x = |W_{l-1}| \cdots |W_1|\, \mathbb{1}$ and $u = |W_{l+1}|^T \cdots |W_L|^T\, \mathbb{1}$. For the middle layer
-# of our network, by hand: what flows in is $x = |W_1| \mathbb{1} = (3, 2, 3)$, what flows on is
-# $u = |W_3|^T \mathbb{1} = (2, 1)$. The weight -2 at row 0, column 1 scores $2 \cdot 2 \cdot 2 = 8$.
+# with $x = |W_{l-1}| \cdots |W_1|\, \mathbb{1}$: what the layers *before* bring to unit j; and
+# $u = |W_{l+1}|^T \cdots |W_L|^T\, \mathbb{1}$: what the layers *after* carry on from unit i. For the middle layer of our
+# network, by hand: $x = |W_1| \mathbb{1} = (3, 2, 3)$ and $u = |W_3|^T \mathbb{1} = (2, 1)$. The weight -2 at row 0, column 1
+# scores $2 \cdot 2 \cdot 2 = 8$.
 
 # %%
 x, u = W_1.abs().sum(dim=1), W_3.abs().sum(dim=0)
@@ -131,6 +132,14 @@ for mine, theirs in zip(synflow_scores(Ws), synflow(as_module(Ws), input_shape=(
     print("largest difference:", (mine - theirs).abs().max().item(), " scores:", mine.tolist())
 
 # %% [markdown]
+# And the network of the beginning, whose sizes changed when a unit was stretched: do its scores?
+
+# %%
+both = synflow_scores([first, second]), synflow_scores([first_10, second_10])
+for when, scores in zip(("before", "after "), both, strict=True):
+    print(f"scores {when}:", [f"{S:g}" for S in torch.cat([layer.flatten() for layer in scores])])
+
+# %% [markdown]
 # ## Conservation: what enters a unit leaves it
 #
 # Every path that enters a hidden unit leaves it. So the scores of the weights *into* the unit add up to the same number
@@ -146,67 +155,26 @@ print("sum over each layer:", [S.sum().item() for S in (S_1, S_2, S_3)])
 # %% [markdown]
 # Now play. The left picture has a line for every path that is alive, as thick as it is strong, in the colour of the unit
 # of hidden layer 1 that it passes. The right one stacks the scores of each layer: the three columns always have the same
-# height, R, whatever weight you move. Drag a weight to 0 and its paths vanish; drag it far out and it takes nearly all
-# of R.
+# height, R, whatever weight you move. Drag a weight to 0 and its paths vanish; drag it far out and it takes the
+# largest part of R.
 
 # %%
-import matplotlib.pyplot as plt
+from samerge_edu.course.drawings import d03
 
-from samerge_edu import plots
-
-ENTRIES = {
-    f"W{layer + 1}[{i},{j}]": (layer, i, j)
-    for layer, W in enumerate(Ws)
-    for i in range(W.shape[0])
-    for j in range(W.shape[1])
-}
+PLACES = d03.entries(Ws)  # "W2[0,1]" -> (1, 0, 1): the second layer, row 0, column 1
 
 
-def draw_paths(axis, net):
-    """Every path as a line from the inputs (left) to the output (right), as thick as it is strong."""
-    for number, ((i, j, k), strength) in enumerate(path_strengths(*net).items()):
-        shift = 0.012 * (number - 5.5)  # paths that share an edge lie side by side
-        if strength > 0:
-            heights = [i - 0.5 + shift, j - 1 + shift, k - 0.5 + shift, shift]
-            axis.plot(range(4), heights, color=plots.COLOURS[j], linestyle="-", marker="", linewidth=0.3 * strength)
-    for place, units in enumerate((2, 3, 2, 1)):
-        axis.plot([place] * units, [n - (units - 1) / 2 for n in range(units)], "o", color="black", markersize=9)
-    axis.set_xticks(range(4), ["inputs", "hidden 1", "hidden 2", "output"])
-    axis.set_yticks([])
-    axis.grid(False)
-
-
-# %%
-def draw_scores(axis, scores):
-    """One column a layer: its scores stacked, each named by its entry."""
-    tops = [0.0, 0.0, 0.0]
-    for name, (layer, i, j) in ENTRIES.items():
-        S = scores[layer][i, j].item()
-        axis.bar(layer, S, width=0.95, bottom=tops[layer], color=plots.COLOURS[layer], alpha=0.5, edgecolor="white")
-        if S > 0.06 * scores[layer].sum():
-            axis.text(layer, tops[layer] + S / 2, f"{name}: {S:.3g}", ha="center", va="center", fontsize=8)
-        tops[layer] += S
-    axis.set_xticks(range(3), ["layer 1", "layer 2", "layer 3"])
-    axis.set(ylabel="score S")
-
-
-# %%
 def draw(entry, value):
+    """The network with one weight changed."""
     net = [W.clone() for W in Ws]
-    layer, i, j = ENTRIES[entry]
-    net[layer][i, j] = value
-    scores, strengths = synflow_scores(net), path_strengths(*net).values()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.9), width_ratios=(3, 2), dpi=75)
-    draw_paths(left, net)
-    draw_scores(right, scores)
-    sentence = f"{entry} = {value:g}: R = {path_strength(net):g}, {sum(s > 0 for s in strengths)} of 12 paths are alive, "
-    sentence += f"and the paths through {entry} carry {scores[layer][i, j].item():g} of R."
-    return plots.titled(figure, sentence), sentence
+    net[PLACES[entry][0]][PLACES[entry][1:]] = value
+    figure, sentence = d03.paths_and_scores(path_strengths(*net), synflow_scores(net), entry)
+    return figure, f"{entry} = {value:g}: {sentence}"
 
 
 presets = [{"entry": "W2[0,1]", "value": -2.0}, {"entry": "W2[0,1]", "value": 0.0}]
 presets += [{"entry": "W3[0,1]", "value": 4.0}, {"entry": "W1[2,1]", "value": -8.0}]
-se.explore(draw, presets=presets, entry=list(ENTRIES), value=(-8.0, 8.0, 0.5))
+se.explore(draw, presets=presets, entry=list(PLACES), value=(-8.0, 8.0, 0.5))
 
 # %%
 # QUIZ 03.q1
@@ -215,7 +183,8 @@ se.explore(draw, presets=presets, entry=list(ENTRIES), value=(-8.0, 8.0, 0.5))
 # ## A network to prune
 #
 # A small classifier of handwritten digits, drawn by the pocket suite's painter and shrunk to 16 x 16 grey pixels: five
-# layers without biases, two of them much larger than the others. It trains in seconds.
+# layers without biases, one of them four times as large as its neighbours, the last one very small. It trains in
+# seconds.
 
 # %%
 from samerge_edu.suites.pocket.tasks import draw as draw_digits
@@ -320,12 +289,12 @@ se.show("03.same", 100 * same, "entries on which our masks and the package's agr
 # EXERCISE 03.5
 
 # %% [markdown]
-# Now three ways to the same density. Before you look at the numbers: in which layer will magnitude leave fewest weights?
-# And SynFlow in one shot? The cell that trained the network printed what decides it for SynFlow; for magnitude, here is
-# the typical size of a weight.
+# Now three ways to the same density: by magnitude, by SynFlow in one round, and by SynFlow in 100. Before you look: which
+# layer does SynFlow empty first in one round? The cell that trained the network printed what decides it. And by
+# magnitude, which layers are safe?
 
 # %%
-print("mean size of a weight in layers 1 to 5:", [f"{W.abs().mean():.3f}" for W in fresh], "before training")
+print("mean size of a weight in layers 1 to 5:", [f"{W.abs().mean():.2f}" for W in trained])
 WAYS = {
     "magnitude": lambda density: prune(trained, density, 1, by_magnitude),
     "SynFlow, 1 round": lambda density: prune(trained, density, 1, synflow_scores),
@@ -333,40 +302,35 @@ WAYS = {
 }
 DENSITIES = [0.3, 0.1, 0.05, 0.02, 0.01]
 masks = {(way, density): WAYS[way](density) for way in WAYS for density in DENSITIES}
+paths = {which: paths_left(kept) for which, kept in masks.items()}
 
 print("weights left at density 0.01, in layers of", sizes)
 for way in WAYS:
-    for n in (2, 3):
+    for n in range(5):
         left = int(masks[way, 0.01][n].sum())
-        se.show(f"03.left.{way}.{n + 1}", left, f"  {way}, layer {n + 1}", unit="", digits=0, slack=20)
+        se.show(f"03.left.{way}.{n + 1}", left, f"  {way}, layer {n + 1}", unit="", digits=0, slack=2 + left // 4)
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True)
-for axis, way in zip(axes, WAYS, strict=True):
-    for n in range(5):
-        shares = [100 * masks[way, density][n].double().mean().item() for density in DENSITIES]
-        axis.plot(DENSITIES, [max(share, 1e-3) for share in shares], label=f"layer {n + 1}")
-    axis.set(title=way, xscale="log", yscale="log", xlabel="density of the network")
-    axis.invert_xaxis()
-axes[0].set_ylabel("weights left in the layer (%)")
-axes[2].legend(fontsize=8)
-broken = {way: [d for d in DENSITIES if paths_left(masks[way, d]) == 0] for way in WAYS}
-sentence = "No path is left: " + ", ".join(
-    f"{way} from density {max(gone)} down" if gone else f"{way} at no density tried" for way, gone in broken.items()
-)
-se.figure(plots.titled(figure, sentence + "."), sentence + ". A line on the floor is an empty layer.")
+later = [d for d in DENSITIES if paths["SynFlow, 1 round", d] == 0 < paths["magnitude", d]]
+se.claim("03.one_round_breaks_first", by=len(later), at_least=1, unit="densities")
+fewest = min(paths["SynFlow, 100 rounds", density] for density in DENSITIES)
+se.claim("03.many_rounds_keep_paths", by=fewest, at_least=100, unit="paths at least")
+se.figure(*d03.weights_left(DENSITIES, masks, paths))
 
 # %%
 # QUIZ 03.q2
 
 # %% [markdown]
-# Did you guess? SynFlow in one shot breaks first, although its score looks at paths and magnitude does not. Keep this in
-# mind for SA-Merging: there, too, the score is computed anew in each of several rounds (notebook 06).
+# Did you guess? In one round SynFlow breaks first, although its score looks at paths and magnitude does not: it empties
+# the layer with the lowest mean score, the largest one. Magnitude spares layers 2 and 5, whose weights are twice as large,
+# and runs out in the others. Keep the first half in mind for SA-Merging: there, too, the score is computed anew in each of
+# several rounds (notebook 06).
 
 # %% [markdown]
 # Finally the accuracy, right after pruning and after 100 steps of training in which the pruned weights stay zero.
 # `random` keeps the same share of every layer, whichever entries: it shows how much training alone repairs. 10 % is
 # guessing.
+
 
 # %%
 def random_masks(density, seed=0):
@@ -386,26 +350,16 @@ for way in [*WAYS, "random"]:
         se.show(name, curves[way, density][1], f"{way}, density {density}, trained again", slack=8)
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
-for axis, when in zip(axes, (0, 1), strict=True):
-    for way in [*WAYS, "random"]:
-        axis.plot(DENSITIES, [curves[way, density][when] for density in DENSITIES], label=way)
-    axis.axhline(10, color="0.6", linewidth=1)
-    axis.set(title=["right after pruning", "after 100 steps of training"][when], xscale="log", xlabel="density")
-    axis.invert_xaxis()
-axes[0].set(ylabel="test accuracy (%)")
-axes[0].legend(fontsize=8)
-sentences = []
-for when, density in ((0, 0.3), (1, 0.02)):
-    ranked = sorted([*WAYS, "random"], key=lambda way: -curves[way, density][when])
-    numbers = ", ".join(f"{way} {curves[way, density][when]:.0f} %" for way in ranked)
-    sentences.append(f"{['Right after pruning', 'Trained again'][when]}, density {density}: {numbers}.")
-se.figure(plots.titled(figure, " ".join(sentences)), " ".join(sentences))
+apart = curves["SynFlow, 100 rounds", 0.3][0] - curves["magnitude", 0.3][0]
+se.claim("03.close_after_pruning", by=-abs(apart), at_least=-5)
+again = {way: curves[way, 0.02][1] for way in [*WAYS, "random"]}
+se.claim("03.only_one_trains", by=again.pop("SynFlow, 100 rounds") - max(again.values()), at_least=20)
+se.figure(*d03.accuracies(DENSITIES, curves, high=0.3, low=0.02))
 
 # %% [markdown]
-# Read both panels. Right after pruning, at the highest density, magnitude is about as good as SynFlow in 100 rounds: large
-# weights of a *trained* network are where the training went, and SynFlow knows nothing of the data. Where few weights are
-# left, only one of the four still leaves a network that can be trained: the one in which the paths were kept together.
+# Read both panels. Right after pruning, at density 0.3, magnitude is about as good as SynFlow in 100 rounds: large weights
+# of a *trained* network are where the training went, and SynFlow knows nothing of the data. At density 0.02 only one of the
+# four still leaves a network that can be trained: the one in which the paths were kept together.
 
 # %%
 # QUIZ 03.q3
@@ -434,7 +388,7 @@ print("R:", path_strength(cancel))
 #
 # * $R = \mathbb{1}^T |W_L| \cdots |W_1| \mathbb{1}$ is the sum over all paths of the product of absolute weights.
 # * SynFlow's score $|\partial R / \partial w \cdot w|$ is the part of R that runs through $w$: what flows in, times the
-#   weight, times what flows on.
+#   weight, times what flows on from there.
 # * Conservation: into a hidden unit as much as out of it; each layer's scores sum to R. So the mean score of a layer is
 #   R divided by its size.
 # * One shot with any global score can empty a layer. Scoring again in each round prevents it: that is where conservation
@@ -452,9 +406,10 @@ print("R:", path_strength(cancel))
 #
 # | claim | status |
 # |---|---|
-# | R and SynFlow's scores do not change when a hidden unit is stretched; sizes do | derived; checked here on two networks |
-# | SynFlow in one shot loses its last path at a higher density than magnitude does | measured here, one network of five layers, one seed |
-# | SynFlow in 100 rounds keeps paths at every density tried, and can be trained again there | measured here, same network |
+# | R and SynFlow's scores do not change when a hidden unit is stretched; sizes do | derived; printed here for one network |
+# | SynFlow in one round loses its last path at a higher density than magnitude does | one network of five layers, one seed, measured here: `03.one_round_breaks_first` |
+# | SynFlow in 100 rounds keeps paths at every density tried | same network, measured here: `03.many_rounds_keep_paths` |
+# | At density 0.02 only SynFlow in 100 rounds leaves a network that can be trained | same network, measured here: `03.only_one_trains` |
 # | Any iterative, positive, conservative score reaches the highest possible compression without collapse | from the paper, arXiv:2006.05467, Theorem 3 |
-# | Right after pruning, at density 0.3, magnitude and SynFlow in 100 rounds are close | measured here; the paper prunes before training and claims nothing about this |
+# | Right after pruning, at density 0.3, magnitude and SynFlow in 100 rounds are within 5 points | the paper prunes before training and claims nothing about this; measured here: `03.close_after_pruning` |
 # | SynFlow's scores say which entries of a *task vector* matter | open: notebooks 04 to 06 measure it |

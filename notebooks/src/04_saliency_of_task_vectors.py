@@ -21,8 +21,8 @@
 #   G_n = \frac{\partial R_n}{\partial \tau_n}$$
 #
 # and scores the updates with $G_n$. How much of $R_n$ hangs on one entry of $\tau_n$? R is linear in the *size* of each
-# single weight, so its slope is the same with and without the update. To first order the update adds $G\,\tau$; exactly,
-# it adds slope times change of size. Here is a network of one hidden layer.
+# single weight, so the **slope** $|G_n| = \partial R_n / \partial |\theta_n|$ is the same with and without the update. To
+# first order the update adds $G\,\tau$; exactly, it adds slope times change of size. Here is a network of one hidden layer.
 
 # %%
 theta_0 = {"W_1": torch.tensor([[1.0, 2.0], [2.0, -1.0], [1.0, 1.0]]), "W_2": torch.tensor([[0.01, 4.0, -1.0]])}
@@ -41,14 +41,14 @@ print("tau:        ", [[round(t, 2) for t in row] for row in tau.tolist()])
 
 # %% [markdown]
 # Look at the signs of G. Where the weight is negative, a *positive* update makes it smaller, and so R: the derivative is
-# $G = \mathrm{sign}(\theta_n) \cdot |G|$. Keep this in mind, it decides what notebook 05 finds. In the exercise G stands
-# for the size, $|G|$.
+# $G = \mathrm{sign}(\theta_n) \cdot |G|$. Keep this in mind, it decides what notebook 05 finds. In this course G has its
+# sign, as in the paper; what is never negative is called the slope, $|G|$.
 
 # %%
 # EXERCISE 04.1
 
 # %%
-added = strength_added(G.abs(), theta_0["W_1"], tau)
+added = strength_added(G.abs(), theta_0["W_1"], tau)  # the slope, without its sign
 for (i, j) in (tau != 0).nonzero().tolist():
     first_order = (G * tau)[i, j].item()
     print(f"tau[{i},{j}] = {tau[i, j]:4.1f}   to first order {first_order:5.2f}   exactly {added[i, j].item():5.2f}")
@@ -65,21 +65,9 @@ for (i, j) in (tau != 0).nonzero().tolist():
 # A ranking by size cannot know this; it looks at one number at a time.
 
 # %%
-import matplotlib.pyplot as plt
+from samerge_edu.course.drawings import d04
 
-from samerge_edu import plots
-
-entries = (tau != 0).nonzero().tolist()
-names = [f"tau[{i},{j}]" for i, j in entries]
-figure, axes = plt.subplots(1, 2, figsize=(7, 2.6))
-for axis, score, title in zip(axes, (tau.abs(), (G * tau).abs()), ("size |tau|", "saliency |G tau|"), strict=True):
-    axis.barh(names, [score[i, j].item() for i, j in entries], hatch="//", edgecolor="white")
-    axis.set(title=title)
-    axis.invert_yaxis()
-largest = max(entries, key=lambda e: tau[tuple(e)].abs())
-place = 1 + sum(((G * tau).abs() > (G * tau).abs()[tuple(largest)]).flatten().tolist())
-sentence = f"The largest update, tau{largest}, is number {place} of {len(entries)} by saliency."
-se.figure(plots.titled(figure, sentence), sentence)
+se.figure(*d04.two_rankings(tau, (G * tau).abs()))
 
 # %% [markdown]
 # The extreme case is a slope of exactly zero.
@@ -94,8 +82,9 @@ print(blocked(torch.tensor([1.0, 1.0]), torch.tensor([[0.0, 4.0, -1.0]])))
 # ## R for a vision transformer
 #
 # The formula above knows a chain of matrices. A transformer has attention, LayerNorm, GELU, residual additions, biases, a
-# class token. The SA-Merging preprint that we could read says nothing about any of them, and there is no public code. So
-# **what follows is our decision**, and you may decide otherwise (it is one function, `clip_flow`). We want a forward pass
+# class token. What we could read of SA-Merging (its abstract and public notes on it, not the full text) says nothing about
+# any of them, and there is no public code. So **what follows is our decision**, and you may decide otherwise (it is one
+# function, `clip_flow`). We want a forward pass
 # in which every weight enters in absolute value, which is linear in each of them, and which is the sum over paths where
 # the network is a chain:
 #
@@ -106,8 +95,13 @@ print(blocked(torch.tensor([1.0, 1.0]), torch.tensor([[0.0, 4.0, -1.0]])))
 # | GELU | identity | as ReLU on positive numbers |
 # | LayerNorm | its gain | no mean, no variance: they would undo the path strength |
 # | residual addition | kept | a path may go round a block |
-# | q and k | a gate per head of value 1, whose gradient is the relative change of the logit q k | else they would get no score at all |
+# | q and k | a gate per head: a factor that is 1 now | else they would get no score at all |
 # | biases, class token, positions | value 0, gradient of an offset | no path begins in them, but what they add flows on |
+#
+# The gate needs a word. Queries and keys decide only *where* a head looks, and among equal tokens that is all the same; so R
+# would not depend on them, and a pruning rule would drop them first. We multiply what a head reads by
+# $q \cdot k$, divided by the number that $q \cdot k$ has now. The factor is 1, R is what it was, but a derivative has
+# appeared: by how many per cent the head's logit changes if an entry of $W_q$ or $W_k$ does.
 #
 # The line about attention can be checked: with equal tokens, queries and keys do not matter.
 
@@ -132,6 +126,10 @@ for seed in (0, 1):
 # After each addition the package divides x by its mean and notes the logarithm, because R itself leaves the range of
 # float32 in a deep network: `clip_flow` returns $\ln R$ and its gradient. Since $d \ln R = dR / R$, that is one positive
 # constant for the whole expert, and no ranking changes. One vector forward, one backward: no image, no data.
+# `flow.gradient(key)` is the slope, $|G|$, of a tensor; the sign is that of the weight.
+
+# %%
+# QUIZ 04.q1
 
 # %%
 from samerge_edu.saliency import clip_flow
@@ -146,13 +144,17 @@ base_flow = clip_flow(theta_0, heads=suite.attention_heads)
 print("experts:", ", ".join(names))
 se.show("04.lnR", base_flow.log_R, "ln R of the base", unit="", digits=2, slack=0.1)
 for task in names:
-    se.show(f"04.lnR.{task}", flows[task].log_R - base_flow.log_R, f"  {task}: difference", unit="", digits=3, slack=0.01)
-flips = sum(int((theta_0[k] * thetas[names[0]][k] < 0).sum()) for k in theta_0) / sum(v.numel() for v in theta_0.values())
-se.show("04.flips", 100 * flips, f"weights whose sign fine-tuning on {names[0]} turned")
+    grown = flows[task].log_R - base_flow.log_R
+    se.show(f"04.lnR.{task}", grown, f"  {task}: difference", unit="", digits=3, slack=0.01)
+flips = se.flatten(theta_0) * se.flatten(thetas[names[0]]) < 0
+se.show("04.flips", 100 * flips.double().mean().item(), f"weights whose sign fine-tuning on {names[0]} turned")
 
 # %% [markdown]
-# Is our hand-made block the same as the package's? Take the first block, send the vector through both, and compare the
-# *relative* sizes of what comes out behind it with the gradient that `clip_flow` keeps for the next layer's input.
+# Is our hand-made block the same as the package's? Take the vector that enters the first block, send it through
+# `block_flow`, and compare with what `clip_flow` has noted as *flowing into* the second block's q, k and v: the other half
+# of the gradient there. The vector that enters: on an all-ones image each patch gives the same token,
+# $|W_{patch}|\,\mathbb{1}$ (rows of `conv1`, added up), and the first LayerNorm, `ln_pre`, multiplies it by its gain. The two
+# agree up to the constant by which the package divides.
 
 
 # %%
@@ -166,18 +168,17 @@ def block_of(theta, i):
 
 x = theta_0["ln_pre.weight"].abs() * theta_0["conv1.weight"].flatten(1).abs().sum(dim=1)
 x = block_flow(x, *block_of(theta_0, 0))
-gain = theta_0["transformer.resblocks.1.ln_1.weight"].abs()
-_, package = base_flow.factors["transformer.resblocks.1.attn.in_proj_weight"]  # what flows into block 1's q, k, v
-mine = gain * x
+mine = theta_0["transformer.resblocks.1.ln_1.weight"].abs() * x  # the second block's first LayerNorm
+_, package = base_flow.factors["transformer.resblocks.1.attn.in_proj_weight"]  # (what flows on, what flows in)
 package = package.flatten()
 print("equal up to a constant:", torch.allclose(mine / mine.mean(), package / package.mean(), rtol=1e-3))
 
 # %% [markdown]
-# ## What G looks like
+# ## What the slope looks like
 #
-# For a matrix, G is what flows on from row i times what flows in at column j: an **outer product**. A layer of out x in
-# entries has an importance of only out + in numbers. So within a tensor G can favour whole rows and whole columns, and
-# nothing finer. How different are they?
+# For a matrix, $|G|$ is what flows on from row i times what flows in at column j: an **outer product**. A layer of
+# out x in entries has an importance of only out + in numbers. So within a tensor $|G|$ can favour whole rows and whole
+# columns, and nothing finer. How different are they?
 
 # %%
 task = names[0]
@@ -193,55 +194,47 @@ def spread(v):
 rows = [spread(flow.factors[k][0]) for k in matrices]
 columns = [spread(flow.factors[k][1]) for k in matrices]
 updates = [spread(tau[k].abs()) for k in matrices]
-for label, numbers in (("rows of G", rows), ("columns of G", columns), ("|tau|", updates)):
-    se.show(f"04.spread.{label}", sum(numbers) / len(numbers), f"spread of {label}, mean over matrices", slack=2.0)
+spreads = {"rows of |G|": rows, "columns of |G|": columns, "|tau|": updates}
+spreads = {label: sum(numbers) / len(numbers) for label, numbers in spreads.items()}
+for label, value in spreads.items():
+    se.show(f"04.spread.{label}", value, f"spread of {label}, mean over matrices", slack=2.0)
+even = max(spreads["rows of |G|"], spreads["columns of |G|"])
+se.claim("04.flow_is_even", by=spreads["|tau|"] - even, at_least=50)
 width = len(theta_0["class_embedding"])
 print(f"a sum of {width} sizes of normal numbers would have a spread of {75.5 / width**0.5:.1f} %")
 
 # %% [markdown]
-# The rows and columns of G differ by a few per cent only, while the updates differ by nearly their own size. The last
-# line explains it. What flows into a unit is a sum over hundreds of absolute weights; sizes of normally distributed numbers
+# The rows and columns of $|G|$ differ by a few per cent only, while the updates differ by nearly their own size. The last
+# line explains it. What flows into a unit is a sum over many absolute weights; sizes of normally distributed numbers
 # have a spread of 75.5 % around their mean, and a sum of n of them $75.5 / \sqrt n$. The law of large numbers evens the flow
-# out. There are hardly any blocked units in a dense network of this kind.
+# out: no unit of these matrices comes near to being blocked.
 #
 # Before you go on: what does this mean for the ranking by $|G\tau|$?
 
 # %%
-# QUIZ 04.q1
+# QUIZ 04.q2
 
 # %%
 # EXERCISE 04.4
 
 # %%
-both = [rank_correlation(tau[k].abs(), flow.gradient(k) * tau[k].abs()) for k in matrices]
-alone = [rank_correlation(tau[k].abs(), flow.gradient(k)) for k in matrices]
-se.show("04.rank.both", sum(both) / len(both), "rank correlation of |tau| with |G tau|", unit="", digits=2, slack=0.05)
-se.show("04.rank.alone", sum(alone) / len(alone), "rank correlation of |tau| with G alone", unit="", digits=2, slack=0.05)
+both = {k: rank_correlation(tau[k].abs(), flow.gradient(k) * tau[k].abs()) for k in matrices}
+alone = {k: rank_correlation(tau[k].abs(), flow.gradient(k)) for k in matrices}
+se.claim("04.rank_alike", by=min(both.values()), at_least=0.9, unit="at least, in every matrix")
+se.claim("04.slope_alone_unrelated", by=-max(abs(r) for r in alone.values()), at_least=-0.3, unit="")
+for what, numbers in (("|G tau|", both), ("|G| alone", alone)):
+    mean = sum(numbers.values()) / len(numbers)
+    se.show(f"04.rank.{what}", mean, f"rank correlation of |tau| with {what}, mean", unit="", digits=2, slack=0.05)
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=(1, 1.3))
 key = matrices[2]
-pick = torch.arange(0, tau[key].numel(), 37)  # some of the entries, or the picture is a blot
-size, G = tau[key].abs().flatten()[pick], flow.gradient(key).flatten()[pick]
-left.loglog(size, G / G.mean(), linestyle="", marker=".", markersize=3)
-left.set(xlabel="|tau|", ylabel="G / mean(G)", title=key.removeprefix("transformer.resblocks."), ylim=(0.1, 10))
-left.set_xlim(size.max() / 1e4, size.max() * 2)
-places = range(len(matrices))
-right.plot(places, both, label="|tau| with |G tau|")
-right.plot(places, alone, label="|tau| with G alone")
-labels = [k.removeprefix("transformer.resblocks.").removesuffix(".weight").removesuffix("_weight") for k in matrices]
-right.set_xticks(places, labels, rotation=90, fontsize=7)
-right.set(ylabel="rank correlation", ylim=(-0.3, 1.05))
-right.legend()
-sentence = f"{task}: |tau| spans decades, G hardly varies; so |G tau| ranks as |tau| does, with correlation "
-sentence += f"{min(both):.2f} or more in every matrix."
-se.figure(plots.titled(figure, sentence), sentence)
+se.figure(*d04.size_and_slope(tau[key].abs(), flow.gradient(key), key, both, alone))
 
 # %% [markdown]
-# This is a finding, and not the one we expected from the paper, whose summary says that sensitivity ranks differently from
-# magnitude. Both can be true: *G alone* has nothing to do with $|\tau|$, as the other line shows. But as a factor beside
+# This is a finding, and not the one we expected: the public notes on the paper say that sensitivity ranks differently from
+# magnitude. Both can be true. $|G|$ *alone* has little to do with $|\tau|$, as the other line shows. But as a factor beside
 # $|\tau|$ it changes next to nothing in this suite. Models with a few outlier channels, as large pre-trained
-# transformers have, should show a larger spread: run this notebook with `SAMERGE_SUITE=vit-b-32` to see theirs.
+# transformers have, might show a larger spread: run this notebook with `SAMERGE_SUITE=vit-b-32` to see theirs.
 
 # %% [markdown]
 # ## Does the ranking matter for accuracy?
@@ -270,7 +263,7 @@ def ways(tau, flow):
     return {
         "size": lambda k: tau[k].abs(),
         "saliency": lambda k: flow.gradient(k) * tau[k].abs(),
-        "G alone": lambda k: flow.gradient(k).expand_as(tau[k]),
+        "|G| alone": lambda k: flow.gradient(k).expand_as(tau[k]),
         "random": lambda k: torch.rand(tau[k].shape, generator=generator),
     }
 
@@ -282,13 +275,16 @@ for task in names:
     table[task, "expert"] = accuracy(suite, thetas[task], task, "test", N)
     for way, score in ways(taus[task], flows[task]).items():
         table[task, way] = accuracy(suite, se.add(theta_0, trimmed(taus[task], score)), task, "test", N)
-for column in ("base", "expert", "size", "saliency", "G alone", "random"):
-    mean = sum(table[task, column] for task in names) / len(names)
-    se.show(f"04.keep.{column}", mean, f"mean test accuracy, {column}", slack=2.0)
+means = {way: sum(table[task, way] for task in names) / len(names) for _, way in table}
+se.claim("04.saliency_as_good_as_size", by=-abs(means["saliency"] - means["size"]), at_least=-3)
+blind = max(means["random"], means["|G| alone"])
+se.claim("04.both_beat_random", by=min(means["saliency"], means["size"]) - blind, at_least=5)
+for way, mean in means.items():
+    se.show(f"04.keep.{way}", mean, f"mean test accuracy, {way}", slack=2.0)
 
 # %% [markdown]
-# Size and saliency are about equal, as their rankings are. G alone and random are about equal too: rows and columns that
-# differ by a few per cent pick entries more or less blindly, and a blindly kept 5 % does carry something of the task.
+# Size and saliency are about equal, as their rankings are. $|G|$ alone does no better than lots: rows and columns that
+# differ by a few per cent pick entries more or less blindly, and 5 % picked blindly end a few points above the base.
 
 # %% [markdown]
 # ## The same model, written differently
@@ -328,47 +324,44 @@ def rewritten(theta, seed=0):
 # %%
 from torch.func import functional_call
 
-images = suite.images(names[0], "test", 20)[0].cpu()
-before, after = (functional_call(suite.visual.cpu().eval(), theta, (images,)) for theta in (theta_0, rewritten(theta_0)))
+images, tower = suite.images(names[0], "test", 20)[0].cpu(), suite.visual.cpu().eval()
+before, after = (functional_call(tower, theta, (images,)) for theta in (theta_0, rewritten(theta_0)))
 print("features of 20 images equal up to rounding:", torch.allclose(before, after, atol=1e-3))
 
 # %%
-base_2 = rewritten(theta_0)
+base_2, moved = rewritten(theta_0), {}
 for task in names:
     theta_2 = rewritten(thetas[task])
     (tau_2,), flow_2 = se.task_vectors(base_2, [theta_2]), clip_flow(theta_2, heads=suite.attention_heads)
     for way in ("size", "saliency"):
-        kept = se.add(base_2, trimmed(tau_2, ways(tau_2, flow_2)[way]))
-        table[task, way + ", rewritten"] = accuracy(suite, kept, task, "test", N)
-for way in ("size", "size, rewritten", "saliency", "saliency, rewritten"):
-    mean = sum(table[task, way] for task in names) / len(names)
-    se.show(f"04.rewritten.{way}", mean, f"mean test accuracy, {way}", slack=2.0)
+        kept = trimmed(tau_2, ways(tau_2, flow_2)[way])
+        before = se.flatten(trimmed(taus[task], ways(taus[task], flows[task])[way])) != 0
+        moved[task, way] = 100 * (1 - (before & (se.flatten(kept) != 0)).sum().item() / before.sum().item())
+        table[task, way + ", rewritten"] = accuracy(suite, se.add(base_2, kept), task, "test", N)
+means |= {way: sum(table[task, way] for task in names) / len(names) for _, way in table}
+for way in ("size", "saliency"):
+    exchanged = max(moved[task, way] for task in names)
+    se.show(f"04.exchanged.{way}", exchanged, f"kept entries that rewriting exchanges, {way}", digits=2, slack=2.0)
+    se.show(f"04.rewritten.{way}", means[way + ", rewritten"], f"mean test accuracy, {way}, rewritten", slack=2.0)
 
 # %%
-figure, axis = plt.subplots(figsize=(7, 3))
-shown = ["base", "expert", "size", "size, rewritten", "saliency", "saliency, rewritten", "G alone", "random"]
-for n, task in enumerate(names):
-    heights = [table[task, way] for way in shown]
-    axis.bar([i + 0.27 * (n - 1) for i in range(len(shown))], heights, 0.27, label=task, hatch=plots.HATCHES[n], edgecolor="white")
-axis.set_xticks(range(len(shown)), shown, rotation=20, ha="right", fontsize=9)
-axis.set(ylabel="test accuracy (%)", ylim=(0, 100))
-axis.grid(axis="x", visible=False)
-axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
-means = {way: sum(table[task, way] for task in names) / len(names) for way in shown}
-sentence = f"5 % kept: by size {means['size']:.1f} %, by saliency {means['saliency']:.1f} %; after rewriting "
-sentence += f"the same models {means['size, rewritten']:.1f} % and {means['saliency, rewritten']:.1f} %."
-se.figure(plots.titled(figure, sentence), sentence)
-
-# %%
-# QUIZ 04.q2
+shown = ["base", "expert", "size", "size, rewritten", "saliency", "saliency, rewritten", "|G| alone", "random"]
+se.claim("04.size_loses", by=means["size"] - means["size, rewritten"], at_least=2)
+se.claim("04.saliency_stays", by=0 - abs(means["saliency"] - means["saliency, rewritten"]), at_least=-1)
+se.figure(*d04.kept_accuracy(table, shown, means))
 
 # %% [markdown]
-# That is what saliency buys, independently of how large the effect is on one checkpoint: **its ranking belongs to the
-# function and not to the way its numbers are written**. Ordinary training happens to write networks in a balanced way, so
-# that sizes are a fair guess.
+# On paper the saliency of an entry does not change at all: a row of $|G|$ is divided by the s by which the same row of
+# $\tau$ is multiplied. In float32 both are rounded, and an entry at the very threshold may change places with another; the
+# shares printed above say how many did.
 
 # %%
 # QUIZ 04.q3
+
+# %% [markdown]
+# That is what saliency buys, however large the effect on one checkpoint: **its ranking belongs to the function, not to the
+# way its numbers are written**. At least where R itself does not change: it knows this freedom, and no other. In the form in
+# which training left these experts, size does as well.
 
 # %%
 # OPEN 04.open
@@ -380,9 +373,9 @@ se.figure(plots.titled(figure, sentence), sentence)
 #   |\theta_0|)$ to it, to first order $G\,\tau$ with $G = \mathrm{sign}(\theta_n)\,|G|$.
 # * A large update into a unit that leads nowhere is blocked; a small one in front of a large weight matters.
 # * For a ViT, R needs a stand-in. Ours: one vector, absolute weights, residual additions kept. No source prescribes it.
-# * G of a matrix is an outer product. In a wide, dense network its rows and columns average out, so $|G\tau|$ ranks nearly
-#   as $|\tau|$ does.
-# * Saliency does not change when the model is rewritten; magnitude does.
+# * $|G|$ of a matrix is an outer product. In a wide, dense network its rows and columns average out, so $|G\tau|$ ranks
+#   nearly as $|\tau|$ does.
+# * Saliency ranks the same when units are stretched and the function stays; magnitude does not.
 # * What one expert's saliency cannot know is the *other* experts: notebook 05.
 #
 # ## Further reading
@@ -398,8 +391,10 @@ se.figure(plots.titled(figure, sentence), sentence)
 # | claim | status |
 # |---|---|
 # | R is linear in each single size; the first order is exact unless the sign turns | derived; checked here by exercise 04.1 |
-# | Rows and columns of G differ by a few per cent, so size and saliency rank alike | measured here, one suite, our stand-in for R |
-# | Ranking by sensitivity correlates weakly with ranking by magnitude | from the paper, as summarised in public notes on arXiv:2606.00511; here true of G alone, not of the product with the update |
-# | Keeping 5 % by saliency is as good as by size, and both beat random | measured here, three experts |
-# | After rewriting the model, magnitude loses accuracy and saliency does not | measured here, one draw of factors; the invariance of saliency is exact |
+# | Rows and columns of the slope differ by a few per cent, the updates by far more | one suite, our stand-in for R, measured here: `04.flow_is_even` |
+# | So saliency and size rank alike, in every matrix | same suite, measured here: `04.rank_alike` |
+# | Ranking by sensitivity correlates weakly with ranking by magnitude | from public notes on arXiv:2606.00511; true of the slope alone, not of its product with the update, measured here: `04.slope_alone_unrelated` |
+# | Keeping 5 % by saliency is as good as by size, up to 3 points; both beat random | three experts, measured here: `04.saliency_as_good_as_size`, `04.both_beat_random` |
+# | After rewriting the model, magnitude loses accuracy and saliency does not | one draw of factors, measured here: `04.size_loses`, `04.saliency_stays` |
+# | The ranking by saliency does not change under that rewriting | derived, but for rounding |
 # | In models with outlier channels saliency differs more from magnitude | open: run with `SAMERGE_SUITE=vit-b-32` |

@@ -7,6 +7,8 @@ limits.py     runs a learner's function so that it can neither hang the kernel n
 verdicts.py   check, settle, hint: the three calls of a notebook, which print and never raise
 quizzes.py    quiz, answer
 bands.py      show: a number with a tick if it lies in the band in which it was seen before
+claims.py     claim: a sentence about an outcome, held to its recorded number
+figures.py    figure, explore: pictures with the sentence that reads them; drawings/ draws them, one module a notebook
 start.py      start, and the text of the setup cell that every notebook shares
 capstone/     a method of one's own: handed in, merged alone, measured, ranked; template, rubric, three examples
 audit.py      proves the bank: reference passes, stub is TODO, every mistake gets its own hint

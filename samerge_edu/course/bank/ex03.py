@@ -161,7 +161,7 @@ score = Exercise(
     kind="design",
     goal=(
         "Give each weight the strength of all paths that use it. Two vectors a layer are enough: what flows into it, "
-        "and what flows on behind it. No autograd needed, though it would do."
+        "and what flows on from its outputs. No autograd needed, though it would do."
     ),
     errors={
         SHAPES: "Rows of W_l are its outputs, columns its inputs: what flows on has one entry a row (`u[:, "
@@ -248,7 +248,9 @@ def magnitude_only(Ws):
     return [W.abs() for W in Ws]
 
 
-@score.mistake("You look forward only. Multiply row i by what flows on *behind* the layer as well.")
+@score.mistake(
+    "You look forward only. Multiply row i by what flows on from it, through the layers *after* this one, as well."
+)
 def forward_only(Ws):
     return [W.abs() * x for W, x, _ in _vectors(Ws)]
 

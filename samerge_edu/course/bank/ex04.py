@@ -11,8 +11,8 @@ lost = Exercise(
     title="What an update adds to R",
     kind="decide",
     goal=(
-        "R is linear in the *size* of each single weight, with slope `G` (what flows in times what flows on). How much "
-        "smaller would R be without this one update? Exactly, also where the update turns the weight's sign."
+        "R is linear in the *size* of each single weight, with `slope` |G|, what flows in times what flows on. How "
+        "much smaller would R be without this one update? Exactly, also where the update turns the weight's sign."
     ),
     minutes=10,
     difficulty=3,
@@ -20,18 +20,18 @@ lost = Exercise(
     hints=[
         "What is the weight with the update, and what without? R sees only their sizes.",
         "An update can make a weight smaller. Then R grows when the update is taken back, and the answer is negative.",
-        "`G * ((theta_0 + tau).abs() - theta_0.abs())`",
+        "`slope * ((theta_0 + tau).abs() - theta_0.abs())`",
     ],
 )
 
 
 @lost.solution
-def strength_added(G, theta_0, tau):
+def strength_added(slope, theta_0, tau):
     """R with the update minus R without it, for each entry on its own.
 
-    G: dR/d|theta| >= 0, theta_0: weights of the base, tau: updates; all of the same shape -> the same shape
+    slope: |G| = dR/d|theta| >= 0, theta_0: weights of the base, tau: updates; all of the same shape -> the same shape
     """
-    return G * ((theta_0 + tau).abs() - theta_0.abs())
+    return slope * ((theta_0 + tau).abs() - theta_0.abs())
 
 
 def _t(*rows) -> torch.Tensor:
@@ -43,7 +43,7 @@ def _(strength_added):
     return strength_added(_t(2.0), _t(1.0), _t(0.0)), _t(0.0)
 
 
-@lost.law("a weight of 1 that grows by 0.5, with G = 2")
+@lost.law("a weight of 1 that grows by 0.5, with slope 2")
 def _(strength_added):
     return strength_added(_t(2.0), _t(1.0), _t(0.5)), _t(1.0)
 
@@ -76,48 +76,48 @@ def _(strength_added):
 
 
 @lost.mistake("R sees sizes: 0.5 added to -1 makes the weight *smaller*. Compare |theta_0 + tau| with |theta_0|.")
-def sign_of_the_weight_forgotten(G, theta_0, tau):
-    return G * tau
+def sign_of_the_weight_forgotten(slope, theta_0, tau):
+    return slope * tau
 
 
 @lost.mistake(
     "You return the size of the effect. Its sign says whether the update adds to R or takes from it: keep it."
 )
-def always_positive(G, theta_0, tau):
-    return (G * tau).abs()
+def always_positive(slope, theta_0, tau):
+    return (slope * tau).abs()
 
 
 @lost.mistake(
     "That is the derivative times tau. It is exact until the update turns the weight's sign; then the size bends at 0."
 )
-def first_order(G, theta_0, tau):
-    return (theta_0 + tau).sign() * G * tau
+def first_order(slope, theta_0, tau):
+    return (theta_0 + tau).sign() * slope * tau
 
 
 @lost.mistake("You assume that the weight keeps the sign of the base. Take sizes: |theta_0 + tau| minus |theta_0|.")
-def first_order_at_the_base(G, theta_0, tau):
-    return theta_0.sign() * G * tau
+def first_order_at_the_base(slope, theta_0, tau):
+    return theta_0.sign() * slope * tau
 
 
 @lost.mistake("The difference is turned round: with the update minus without it.")
-def turned_round(G, theta_0, tau):
-    return G * (theta_0.abs() - (theta_0 + tau).abs())
+def turned_round(slope, theta_0, tau):
+    return slope * (theta_0.abs() - (theta_0 + tau).abs())
 
 
 @lost.mistake(
     "That is SynFlow's score: what would be lost without the whole *weight*. Here only the update is taken back."
 )
-def whole_weight(G, theta_0, tau):
-    return G * (theta_0 + tau).abs()
+def whole_weight(slope, theta_0, tau):
+    return slope * (theta_0 + tau).abs()
 
 
 @lost.mistake("You return the size of the effect. An update that shrinks a weight takes from R: keep the sign.")
-def size_of_the_effect(G, theta_0, tau):
-    return (G * ((theta_0 + tau).abs() - theta_0.abs())).abs()
+def size_of_the_effect(slope, theta_0, tau):
+    return (slope * ((theta_0 + tau).abs() - theta_0.abs())).abs()
 
 
-@lost.mistake("You leave out G: the same change of a weight is worth more where more flows through it.")
-def slope_forgotten(G, theta_0, tau):
+@lost.mistake("You leave out the slope: the same change of a weight is worth more where more flows through it.")
+def slope_forgotten(slope, theta_0, tau):
     return (theta_0 + tau).abs() - theta_0.abs()
 
 
@@ -552,42 +552,6 @@ EXERCISES = [lost, dead, block, ranks, rewrite]
 QUIZZES = [
     Quiz(
         "04.q1",
-        "In the suite's tensors, G hardly differs from entry to entry. What follows for G * |tau|?",
-        right="c",
-        a=(
-            "Inside a tensor all of the updates matter equally.",
-            "G is nearly equal, but |tau| is not: their product differs as |tau| does.",
-        ),
-        b=(
-            "As a measure of what matters it is wrong here.",
-            "It says what R says. Only here it says little more than the size of the update.",
-        ),
-        c=(
-            "Inside a tensor it ranks nearly as |tau| does.",
-            "A factor that is the same everywhere changes no ranking.",
-        ),
-    ),
-    Quiz(
-        "04.q2",
-        "Somebody publishes the same experts with every attention head's v rescaled, and out_proj to match. What "
-        "does *not* "
-        "stay as it was?",
-        right="a",
-        a=(
-            "Which entries pruning by size keeps.",
-            "Yes. The function, R and G * |tau| are the same; the sizes of the numbers are not, nor what size ranks.",
-        ),
-        b=(
-            "The accuracy of the unpruned experts.",
-            "What enters a unit is multiplied and what leaves it divided: the function is the same.",
-        ),
-        c=(
-            "R, for the weights are larger than before.",
-            "Each path that enters a stretched unit leaves it again: R stays.",
-        ),
-    ),
-    Quiz(
-        "04.q3",
         "Why does our surrogate for a ViT send a single vector through the tower, and not an image's worth of tokens?",
         right="b",
         a=(
@@ -601,6 +565,42 @@ QUIZZES = [
         c=(
             "Only the class token reaches the output, and it alone is asked for the class.",
             "It does, but it gets what it knows from the patches, through attention.",
+        ),
+    ),
+    Quiz(
+        "04.q2",
+        "In the suite's tensors, |G| hardly differs from entry to entry. What follows for |G tau|?",
+        right="c",
+        a=(
+            "Inside a tensor all of the updates matter equally.",
+            "|G| is nearly equal, but |tau| is not: their product differs as |tau| does.",
+        ),
+        b=(
+            "As a measure of what matters it is wrong here.",
+            "It says what R says. Only here it says little more than the size of the update.",
+        ),
+        c=(
+            "Inside a tensor it ranks nearly as |tau| does.",
+            "A factor that is the same everywhere changes no ranking.",
+        ),
+    ),
+    Quiz(
+        "04.q3",
+        "Somebody publishes the same experts with every attention head's v rescaled, and out_proj to match. What "
+        "does *not* "
+        "stay as it was?",
+        right="a",
+        a=(
+            "Which entries pruning by size keeps.",
+            "Yes. The function, R and |G tau| are the same; the sizes of the numbers are not, nor what size ranks.",
+        ),
+        b=(
+            "The accuracy of the unpruned experts.",
+            "What enters a unit is multiplied and what leaves it divided: the function is the same.",
+        ),
+        c=(
+            "R, for the weights are larger than before.",
+            "Each path that enters a stretched unit leaves it again: R stays.",
         ),
     ),
 ]
