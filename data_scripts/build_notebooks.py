@@ -13,6 +13,7 @@ miniature of them from this machine (tests/tiny_hub.py).
 import argparse
 import contextlib
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from run_notebook import execute  # noqa: E402 - only now are this checkout's tests and package on the path
 
-from samerge_edu.course import bank  # noqa: E402
+from samerge_edu.course import bank, reading_time  # noqa: E402
 from samerge_edu.course.start import FOLDED, SETUP, badge  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -37,6 +38,7 @@ def assemble(source: Path) -> nbformat.NotebookNode:
     if title.cell_type != "markdown" or not title.source.startswith("# "):
         raise ValueError(f"{source.name}: expected a first cell that is text and starts with '# '")
     heading, _, rest = title.source.partition("\n")
+    rest = rest.replace("{reading}", str(reading_minutes(lesson)))
     cells = [
         text(f"{heading}\n\n{badge(source.stem)}\n{rest}"),
         code(SETUP, "setup"),
@@ -56,6 +58,13 @@ def assemble(source: Path) -> nbformat.NotebookNode:
         cell.id = f"cell-{i:03d}"  # nbformat's random ids would make every build a change
         cell.metadata["slideshow"] = {"slide_type": slide(cell)}
     return notebook
+
+
+def reading_minutes(lesson: list[nbformat.NotebookNode]) -> int:
+    """What `{reading}` in the first cell becomes: minutes for the lesson's own text, code and figures."""
+    own = [cell for cell in lesson if not re.match(r"# (EXERCISE|QUIZ|OPEN) ", cell.source)]
+    texts, codes = ([c.source for c in own if c.cell_type == kind] for kind in ("markdown", "code"))
+    return reading_time.minutes(texts, codes)
 
 
 def slide(cell: nbformat.NotebookNode) -> str:
