@@ -267,7 +267,7 @@ for block in swapped.visual.transformer.resblocks:
 
 # %%
 right, wrong, z = {}, {}, []
-for task in suite.tasks:
+for task in [*suite.id_tasks, *suite.ood_tasks]:
     images, labels = suite.images(task, "test", N)
     z += [[which.encode(suite.theta_0, images) for which in (suite, swapped)]]
     answers = [(features @ suite.heads[task].T).argmax(dim=1) for features in z[-1]]
