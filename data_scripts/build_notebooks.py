@@ -32,6 +32,11 @@ from samerge_edu.course.start import FOLDED, SETUP, badge  # noqa: E402
 NOTEBOOKS = ROOT / "notebooks"
 
 
+def number_of(lesson: Path) -> str:
+    """What stands before the name: 02 of 02_interference, 02b of 02b_catalogue."""
+    return lesson.stem.partition("_")[0]
+
+
 def assemble(source: Path) -> nbformat.NotebookNode:
     """The notebook of a lesson, not yet executed."""
     title, *lesson = jupytext.read(source, fmt="py:percent").cells
@@ -42,7 +47,7 @@ def assemble(source: Path) -> nbformat.NotebookNode:
     cells = [
         text(f"{heading}\n\n{badge(source.stem)}\n{rest}"),
         code(SETUP, "setup"),
-        code(f'import torch\n\nlab = se.start("{source.stem[:2]}")', "setup"),
+        code(f'import torch\n\nlab = se.start("{number_of(source)}")', "setup"),
     ]
     for cell in lesson:
         cells += expand(cell)
@@ -147,7 +152,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.record:
         os.environ["SAMERGE_RECORD"] = "1"
-    sources = {path.stem[:2]: path for path in sorted((NOTEBOOKS / "src").glob("[0-9][0-9]_*.py"))}
+    sources = {number_of(path): path for path in sorted((NOTEBOOKS / "src").glob("[0-9][0-9]*_*.py"))}
     if unknown := set(arguments.lessons) - sources.keys():
         parser.error(f"no lesson {', '.join(sorted(unknown))} in notebooks/src, there are {', '.join(sources)}")
     for number in arguments.lessons or sources:

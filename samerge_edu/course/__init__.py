@@ -8,6 +8,7 @@ verdicts.py   check, settle, hint: the three calls of a notebook, which print an
 quizzes.py    quiz, answer
 bands.py      show: a number with a tick if it lies in the band in which it was seen before
 start.py      start, and the text of the setup cell that every notebook shares
+reading_time.py  the minutes at the top of a lesson, counted
 audit.py      proves the bank: reference passes, stub is TODO, every mistake gets its own hint
 attack.py     attacks it: does some law notice every slip, and is the hint right?
 """
