@@ -13,6 +13,7 @@ miniature of them from this machine (tests/tiny_hub.py).
 import argparse
 import contextlib
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -25,10 +26,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from run_notebook import execute  # noqa: E402 - only now are this checkout's tests and package on the path
 
-from samerge_edu.course import bank  # noqa: E402
+from samerge_edu.course import bank, reading_time  # noqa: E402
 from samerge_edu.course.start import FOLDED, SETUP, badge  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
+
+
+def number_of(lesson: Path) -> str:
+    """What stands before the name: 02 of 02_interference, 02b of 02b_catalogue."""
+    return lesson.stem.partition("_")[0]
 
 
 def assemble(source: Path) -> nbformat.NotebookNode:
@@ -37,10 +43,11 @@ def assemble(source: Path) -> nbformat.NotebookNode:
     if title.cell_type != "markdown" or not title.source.startswith("# "):
         raise ValueError(f"{source.name}: expected a first cell that is text and starts with '# '")
     heading, _, rest = title.source.partition("\n")
+    rest = rest.replace("{reading}", str(reading_minutes(lesson)))
     cells = [
         text(f"{heading}\n\n{badge(source.stem)}\n{rest}"),
         code(SETUP, "setup"),
-        code(f'import torch\n\nlab = se.start("{source.stem[:2]}")', "setup"),
+        code(f'import torch\n\nlab = se.start("{number_of(source)}")', "setup"),
     ]
     for cell in lesson:
         cells += expand(cell)
@@ -56,6 +63,13 @@ def assemble(source: Path) -> nbformat.NotebookNode:
         cell.id = f"cell-{i:03d}"  # nbformat's random ids would make every build a change
         cell.metadata["slideshow"] = {"slide_type": slide(cell)}
     return notebook
+
+
+def reading_minutes(lesson: list[nbformat.NotebookNode]) -> int:
+    """What `{reading}` in the first cell becomes: minutes for the lesson's own text, code and figures."""
+    own = [cell for cell in lesson if not re.match(r"# (EXERCISE|QUIZ|OPEN) ", cell.source)]
+    texts, codes = ([c.source for c in own if c.cell_type == kind] for kind in ("markdown", "code"))
+    return reading_time.minutes(texts, codes)
 
 
 def slide(cell: nbformat.NotebookNode) -> str:
@@ -138,7 +152,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.record:
         os.environ["SAMERGE_RECORD"] = "1"
-    sources = {path.stem[:2]: path for path in sorted((NOTEBOOKS / "src").glob("[0-9][0-9]_*.py"))}
+    sources = {number_of(path): path for path in sorted((NOTEBOOKS / "src").glob("[0-9][0-9]*_*.py"))}
     if unknown := set(arguments.lessons) - sources.keys():
         parser.error(f"no lesson {', '.join(sorted(unknown))} in notebooks/src, there are {', '.join(sources)}")
     for number in arguments.lessons or sources:

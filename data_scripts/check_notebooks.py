@@ -56,8 +56,9 @@ def about_the_file(path: Path, notebook: dict, cells: list[dict]) -> list[str]:
         found.append("the first code cell is not the setup cell that all notebooks share")
     if any(code[0]["metadata"].get(key) != value for key, value in FOLDED.items()):
         found.append("the setup cell is not folded away")
-    if f'se.start("{path.name[:2]}")' not in source_of(code[1]):
-        found.append(f'the second code cell does not call se.start("{path.name[:2]}")')
+    number = path.name.partition("_")[0]  # 02, 02b
+    if f'se.start("{number}")' not in source_of(code[1]):
+        found.append(f'the second code cell does not call se.start("{number}")')
     if [c["execution_count"] for c in code] != list(range(1, len(code) + 1)):
         found.append("the code cells were not executed once each, from top to bottom")
     asked = Counter(id for c in code for id in ASKED.findall(source_of(c)))

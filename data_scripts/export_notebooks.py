@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("lessons", nargs="*", help="numbers such as 00 01; all of them if none is given")
     parser.add_argument("--to", type=Path, required=True, help="folder for the pages; made if it does not exist")
     arguments = parser.parse_args()
-    notebooks = {path.stem[:2]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+    notebooks = {path.stem.partition("_")[0]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]*_*.ipynb"))}
     if unknown := set(arguments.lessons) - notebooks.keys():
         parser.error(f"no lesson {', '.join(sorted(unknown))}, there are {', '.join(notebooks)}")
     arguments.to.mkdir(parents=True, exist_ok=True)

@@ -46,12 +46,14 @@ def scores(
     n: int | None = None,
     repair: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """`accuracy` of each task (default: all), in one pass of the encoder over all their images.
+    """`accuracy` of each task, in one pass of the encoder over all their images.
 
+    `tasks`: all of them unless some are named, but never by itself one that is for reporting only (kind "report").
     `repair`: task -> what its features go through before they meet the heads, for methods that know the task
     (Surgery); features of other tasks stay as they are.
     """
-    tasks = list(suite.tasks) if tasks is None else [tasks] if isinstance(tasks, str) else list(tasks)
+    everything = [name for name, task in suite.tasks.items() if task.kind != "report"]
+    tasks = everything if tasks is None else [tasks] if isinstance(tasks, str) else list(tasks)
     if not tasks:
         raise ValueError(f"tasks: got none, expected some of {', '.join(suite.tasks)}")
     check_n(n)

@@ -121,38 +121,38 @@ def at_least_zero(tau_hat, gamma):
     return (tau_hat * agree).sum(0) / agree.sum(0).clamp(min=1)
 
 
-@answer("02.5", "exactly round(density * n)")
+@answer("02b.1", "exactly round(density * n)")
 def exact_quota(tau, density, generator):
     mask = torch.zeros(tau.numel())
     mask[torch.rand(tau.numel(), generator=generator).topk(round(density * tau.numel())).indices] = 1 / density
     return tau * mask.view(tau.shape)
 
 
-@answer("02.5", "at density = 1 it keeps nothing")
+@answer("02b.1", "at density = 1 it keeps nothing")
 def greater_than_density(tau, density, generator):
     return torch.where(torch.rand(tau.shape, generator=generator) > density, tau / density, 0.0)
 
 
-@answer("02.5", "whole column")
+@answer("02b.1", "whole column")
 def a_coin_for_a_column(tau, density, generator):
     return (torch.rand(tau.shape[-1:], generator=generator) < density) * tau / density
 
 
-@answer("02.6", "a variable of the notebook")
+@answer("02b.4", "a variable of the notebook")
 def the_notebooks_number_of_experts(tau):
     size = tau.abs()
     u = (size - size.amin(1, True)) / (size.amax(1, True) - size.amin(1, True)).clamp(min=1e-12)
     return (8 * u**2).exp() * (tau * (tau.sign() * u).sum(0)).tanh()
 
 
-@answer("02.6", "N is the number of experts, not of entries")
+@answer("02b.4", "N is the number of experts, not of entries")
 def number_of_entries(tau):
     size = tau.abs()
     u = (size - size.amin(1, True)) / (size.amax(1, True) - size.amin(1, True)).clamp(min=1e-12)
     return (tau.shape[1] * u**2).exp() * (tau * (tau.sign() * u).sum(0)).tanh()
 
 
-@answer("02.6", "range of its own row")
+@answer("02b.4", "range of its own row")
 def global_range(tau):
     u = (tau.abs() - tau.abs().min()) / (tau.abs().max() - tau.abs().min()).clamp(min=1e-12)
     return (len(tau) * u**2).exp() * (tau * (tau.sign() * u).sum(0)).tanh()

@@ -132,3 +132,14 @@ def test_a_second_meaning_is_seen():
     assert unlisted(found, words) == ["knob: in one, two, not in the table", "one.f(knob): not explained"]
     shaped = met("def f(S: Float[Tensor, '*rows d'], form: Literal['a', 'b'], scope: Scope):\n    ''\n", "one")
     assert [m.type for m in shaped] == ["Tensor", "str", "Scope"]
+
+
+def test_the_table_of_notebook_00_says_what_the_page_says():
+    lesson = (PACKAGE.parent / "notebooks" / "src" / "00_start_here.py").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^# ## Letters\n(.*?)^# %%", lesson, flags=re.DOTALL | re.MULTILINE)
+    rows = [line.strip("# |").split(" | ") for line in section.splitlines() if line.startswith("# | `")]
+    page = {row[0]: row[1] for row in table("The papers' letters")}
+    assert len(rows) >= 8
+    assert [row for row in rows if page.get(row[0]) != row[1]] == []
+    lessons = {path.stem.partition("_")[0] for path in (PACKAGE.parent / "notebooks" / "src").glob("[0-9]*.py")}
+    assert {row[2] for row in rows} <= lessons

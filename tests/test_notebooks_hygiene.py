@@ -15,7 +15,7 @@ from samerge_edu import TAG
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LESSONS = sorted((ROOT / "notebooks" / "src").glob("[0-9][0-9]_*.py"))
+LESSONS = sorted((ROOT / "notebooks" / "src").glob("[0-9][0-9]*_*.py"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
 
@@ -42,7 +42,7 @@ def test_every_exercise_of_the_bank_is_in_its_notebook(path):
     from samerge_edu.course import bank
 
     text = path.read_text(encoding="utf-8")
-    if (number := path.name[:2]) in bank.numbers():
+    if (number := path.name.partition("_")[0]) in bank.numbers():
         ids = [item.id for item in (*bank.chapter(number).EXERCISES, *bank.chapter(number).QUIZZES)]
         assert [id for id in ids if f'\\"{id}\\"' not in text] == []
 

@@ -7,7 +7,7 @@
 # * merge eight experts into one model in four lines, without training and without data;
 # * read a leaderboard: what merging promises, and what it costs.
 #
-# **Needs** Python and a first acquaintance with PyTorch. **Minutes** 20 to read, 25 for the exercises; runs in under a
+# **Needs** Python and a first acquaintance with PyTorch. **Minutes** {reading} to read, 25 for the exercises; runs in under a
 # minute on two cores (pocket suite).
 # On Colab: File, Save a copy in Drive, before you start.
 
@@ -15,7 +15,7 @@
 # ## A merge in four lines
 #
 # Somebody fine-tuned one CLIP on eight tasks. That gives eight models, each excellent at one thing. You want *one*
-# model that can do all eight, you have no data, and you do not want to train. Here is how.
+# model that knows something of all eight, you have no data, and you do not want to train. Here is how.
 
 # %%
 from samerge_edu.evaluate import scores, summary
@@ -24,7 +24,7 @@ from samerge_edu.merges.task_arithmetic import task_arithmetic
 suite = se.load_suite(lab.suite)  # a base model and its experts
 taus = se.task_vectors(suite.theta_0, list(suite.experts.values()))  # what each expert has learned
 tau_m = task_arithmetic(taus)  # all of it, added up
-theta = se.add(suite.theta_0, tau_m, lam=0.2)  # put back onto the base, at a fifth of its size
+theta = se.add(suite.theta_0, tau_m, lam=0.18)  # put back onto the base, at less than a fifth of its size
 
 # %% [markdown]
 # Is it any good? Accuracy in percent, averaged over the eight tasks, on 100 test images each.
@@ -39,13 +39,15 @@ def at_home(theta):
     return sum(per_task.values()) / len(per_task)
 
 
-se.show("00.base_id", at_home(suite.theta_0), "the base, nobody's expert", slack=1.5)
-se.show("00.merged_id", at_home(theta), "the merged model", slack=1.5)
+base_id, sum_id = at_home(suite.theta_0), at_home(theta)
+se.show("00.base_id", base_id, "the base, nobody's expert", slack=1.5)
+se.show("00.merged_id", sum_id, "the merged model", slack=1.5)
+se.claim("00.sum_helps", by=sum_id - base_id, at_least=5.0)
 
 # %% [markdown]
-# One model, better at eight tasks than the base it came from, for the price of an addition. The rest of this notebook
-# says what exactly happened; the rest of the course, how far one can get. (Not all the way: the best
-# methods of the leaderboard close about a third of the gap between this sum and the experts.)
+# One model, better on average over eight tasks than the base it came from, for the price of an addition. (The scale 0.18
+# is no magic: notebook 01 chooses it. The last line holds a sentence to its number; a test reads all such lines.) The
+# rest of this notebook says what exactly happened; the rest of the course, how far one can get.
 
 # %% [markdown]
 # ## What the models see
@@ -70,6 +72,35 @@ if suite.name == "pocket":
 se.figure(*plots.contact_sheet(suite, n=2, web=web))
 
 # %% [markdown]
+# ## Real handwriting
+#
+# Everything so far was drawn by a program. Here are 1,797 digits that people wrote and a machine scanned, 8 x 8 pixels
+# enlarged (scikit-learn ships them). No model here has seen one. They are the task `real_digits`: it is reported, it has
+# no validation images, and nothing in the course is chosen by it. Measured on the first 600.
+
+# %%
+from samerge_edu.course.drawings import d00
+from samerge_edu.evaluate import accuracy
+
+if "real_digits" in suite.tasks:
+    images, labels = suite.images("real_digits", "test", 10)
+    se.figure(*d00.pictures(images, f"Scanned digits, as a model sees them: {labels.tolist()}.", inch=0.6))
+    real = {"the base": suite.theta_0, "the expert of drawn digits": dict(suite.experts["digits"])}
+    for name in ("Average", "TIES", "TSV-M"):
+        method = se.METHODS[name]  # two of the better ones, and the plainest
+        real[f"merged: {name}"] = se.add(suite.theta_0, method.recipe(suite)(taus), method.lam)
+    real = {name: accuracy(suite, model, "real_digits", n=600) for name, model in real.items()}
+    for name, percent in real.items():
+        se.show(f"00.real {name}", percent, f"scanned digits, {name}", slack=1.5)
+    se.claim("00.real_expert", by=real["the expert of drawn digits"] - real["the base"], at_least=5.0)
+    worst_merge = min(percent for name, percent in real.items() if name.startswith("merged"))
+    se.claim("00.real_merges", by=worst_merge - real["the base"], at_least=2.0)
+
+# %% [markdown]
+# What was learned from drawings carries over to paper, in part: the expert of drawn digits reads real ones better than
+# the base, and so do the merges, which contain seven other experts as well. A chance guess is right in 10 %.
+
+# %% [markdown]
 # ## Zero-shot: a caption is a classifier
 #
 # CLIP has two towers. The image tower turns an image into a vector z, the text tower turns a caption into a vector h,
@@ -91,14 +122,8 @@ for caption, cosine in zip(captions, (z @ h.T)[0].tolist(), strict=True):
     print(f"{cosine:6.2f}  {caption}")
 
 # %% tags=["nbval-ignore-output"]
-import matplotlib.pyplot as plt
-
-picture = images[3].permute(1, 2, 0)
-picture = (picture - picture.min()) / (picture.max() - picture.min())
-fig, axis = plt.subplots(figsize=(1.6, 1.6))
-axis.imshow(picture)
-axis.set_axis_off()
-se.figure(fig, f"The image of the cell above; the nearest of the four captions is: {captions[int((z @ h.T).argmax())]}.")
+nearest = captions[int((z @ h.T).argmax())]
+se.figure(*d00.pictures(images[3:4], f"The image of the cell above; the nearest of the four captions is: {nearest}."))
 
 # %%
 # EXERCISE 00.1
@@ -141,10 +166,11 @@ se.show("00.expert_own", expert[expert_task], "the expert on its own task", slac
 se.show("00.base_own", base[expert_task], "the base on that task", slack=1.5)
 se.show("00.base_ood", abroad(base), "the base abroad", slack=1.5)
 se.show("00.expert_ood", abroad(expert), "the expert abroad", slack=2.0)
+se.claim("00.expert_gains", by=expert[expert_task] - base[expert_task], at_least=20.0)
+se.claim("00.expert_loses", by=abroad(base) - abroad(expert), at_least=4.0)
 
 # %% [markdown]
-# The expert gained a great deal on one task and lost elsewhere: fine-tuning **distorts** what the base knew. Eight
-# experts each know one thing, and each has forgotten some of everything.
+# The expert gained a great deal on one task and lost abroad: fine-tuning **distorts** what the base knew.
 
 # %%
 # QUIZ 00.q1
@@ -166,7 +192,7 @@ se.show("00.average_id", at_home(averaged), "average of the experts, at home", s
 # %% [markdown]
 # Why does this work at all? Average the weights of two networks that were trained from different beginnings and you
 # get noise (notebook 01 shows it). These experts all started from *the same base* and moved only a little way from it.
-# Around the base, the network is nearly linear in its weights, and moves can be added. How far that carries, and what
+# If the network is nearly linear in its weights around the base, moves can be added. How far that carries, and what
 # spoils it, is the subject of notebooks 01 and 02.
 
 # %% [markdown]
@@ -218,16 +244,29 @@ reference = {
 se.figure(*plots.id_ood({"suite": suite.name, "rows": rows, "reference": reference}))
 
 # %%
-best = max((r for r in rows if r["lam_from"] == "validation"), key=lambda r: r["id_avg"])
+published, validated = (sorted((r for r in rows if r["lam_from"] == where), key=lambda r: -r["id_avg"])
+                        for where in ("paper", "validation"))
+best, second, *_, last = validated
 print("best at home among these six:", best["method"])
 se.show("00.best_id", best["id_avg"], "its ID average", slack=1.5)
 se.show("00.best_ood", best["ood_avg"], "its OOD average", slack=2.0)
+gap = reference["experts"]["id_avg"] - sum_id
+share = 100 * (best["id_avg"] - sum_id) / gap
+se.show("00.share_of_gap", share, "of the gap between the sum and the experts it closes", slack=8.0)
+se.claim("00.one_leads", by=best["id_avg"] - second["id_avg"], at_least=3.0)
+se.claim("00.all_help", by=last["id_avg"] - base_id, at_least=4.0)
+se.claim("00.published_scale", by=base_id - published[-1]["id_avg"], at_least=2.0)
 
 # %% [markdown]
 # Read it like this. *Right* is better at home, *up* is better abroad. The base sits at the upper left: good abroad,
-# mediocre at home. (The point called experts is eight models, and its OOD value here is that of one of them.) Every
-# merge moves right, and most move down. Hollow marks show what happens when the published scale, found for another
-# CLIP, is used as it is.
+# mediocre at home. (The point called experts is eight models, and its OOD value here is that of one of them.) At the
+# scale that validation chose, every merge lies right of the base (`00.all_help`). At the published scale, found for
+# another CLIP, not every one does: those are the hollow marks, and the worst of them is worse than no merge at all
+# (`00.published_scale`). One method leads by a margin that 100 images a task can tell (`00.one_leads`); how much of the
+# gap to the experts it closes is printed above. As for the others: with so few images, a point or two between methods means nothing.
+#
+# Task Arithmetic has another scale here than in the first cell. `choose_lam` looks at 50 validation images a task, tries
+# seven scales for any method, and takes the middle of those that are as good as the best: notebook 01 says why.
 #
 # The full table, with every method and 500 test images a task, comes from one command in a terminal:
 #
@@ -238,6 +277,24 @@ se.show("00.best_ood", best["ood_avg"], "its OOD average", slack=2.0)
 
 # %%
 # OPEN 00.open
+
+# %% [markdown]
+# ## Letters
+#
+# The code writes the papers' letters, each with one meaning in the whole course. The whole list: docs/letters.md.
+#
+# | letter | means | first met in |
+# |---|---|---|
+# | `theta_0`, `theta_n` | base, expert n | 00 |
+# | `tau_n` | task vector of expert n | 01 |
+# | `N` | number of experts | 00 |
+# | `lam` | scale of the merged update | 01 |
+# | `density` | share kept, in (0, 1] | 02 |
+# | `m` | mask | 02 |
+# | `G`, `R` | gradient of the path strength; path strength | 03 |
+# | `S` | saliency | 03 |
+# | `T`, `p` | rounds, share pruned in a round | 06 |
+# | `eta` | share of layers pruned | 08 |
 
 # %% [markdown]
 # ## What to remember
@@ -256,7 +313,9 @@ se.show("00.best_ood", best["ood_avg"], "its OOD average", slack=2.0)
 #
 # | claim | status |
 # |---|---|
-# | Adding up task vectors beats the base at home | measured here, pocket suite, seed 0 |
-# | Fine-tuned experts lose accuracy abroad | measured here, for one expert; for all of them: `samerge-edu doctor --suite pocket` |
-# | The same holds for CLIP ViT-B/32 on eight public data sets | from the paper, arXiv:2212.04089 |
+# | Adding up task vectors beats the base at home, on average | measured here: `00.sum_helps` |
+# | What was learned from drawings helps on scanned digits, also after merging | measured here: `00.real_expert`, `00.real_merges` |
+# | An expert gains much on its task and loses accuracy abroad | measured here: `00.expert_gains`, `00.expert_loses`, for one expert; for all: `samerge-edu doctor` |
+# | At a scale from validation six methods beat the base; at the published scale not all do; one leads | measured here: `00.all_help`, `00.published_scale`, `00.one_leads` |
+# | The same holds for CLIP ViT-B/32 on eight public data sets | from the paper, arXiv:2212.04089, for the sum |
 # | The order of methods found here holds for larger models | open; published numbers are in notebook 12 |

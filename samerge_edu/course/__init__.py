@@ -11,6 +11,7 @@ claims.py     claim: a sentence about an outcome, held to its recorded number
 figures.py    figure, explore: pictures with the sentence that reads them; drawings/ draws them, one module a notebook
 start.py      start, and the text of the setup cell that every notebook shares
 capstone/     a method of one's own: handed in, merged alone, measured, ranked; template, rubric, three examples
+reading_time.py  the minutes at the top of a lesson, counted
 audit.py      proves the bank: reference passes, stub is TODO, every mistake gets its own hint
 attack.py     attacks it: does some law notice every slip, and is the hint right?
 """

@@ -52,15 +52,28 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("02.2", "kept = tau.abs().topk(k, dim=1).indices", "dim= dropped"): "topk looks along the last side anyway",
     ("02.3", "return tau_hat.sum(dim=0).sign()", "sum -> mean"): "both have the same sign",
     (
-        "02.5",
+        "02b.1",
         "kept = torch.rand(tau.shape, generator=generator) < density",
         "< -> <=",
     ): "a draw that equals density: one in 16 million",
     (
-        "02.6",
+        "02b.4",
         "u = (size - low) / (high - low).clamp(min=1e-12)",
         "1e-12 -> 2e-12",
     ): "any tiny number: it only keeps 0 / 0 away",
+    ("02b.2", "rank = S.argsort(dim=1).argsort(dim=1)", "dim= dropped"): "argsort looks along the last side anyway",
+    ("02b.2", WHAT_IS_RETURNED, "absolute"): "a chance is not negative",
+    (
+        "02b.3",
+        "place = S.argsort(dim=1, descending=True).argsort(dim=1)",
+        "dim= dropped",
+    ): "argsort looks along the last side anyway",
+    (
+        "02b.5",
+        "need = tau.abs() > mask_lam * (tau_sum - tau).abs()",
+        "- exchanged",
+    ): "the magnitude is the same",
+    ("02b.6", WHAT_IS_RETURNED, "absolute"): "a scale is not negative",
     ("03.1", WHAT_IS_RETURNED, "absolute"): "R is not negative",
     (
         "03.2",

@@ -25,7 +25,8 @@ class Suite:
 
     theta_0    the base's image tower, open_clip's names without the prefix "visual."
     experts    task -> theta_n, lazy: a tensor is read from disk when it is asked for
-    tasks      name -> task, with .name, .kind ("id": an expert exists, "ood": none does), .classes, .templates
+    tasks      name -> task, with .name, .kind ("id": an expert exists, "ood": none does, "report": a test split that is
+               in no average), .classes, .templates
     heads      name -> (classes, dim), the zero-shot class embeddings, each of length 1, frozen
     visual     the open_clip image tower that gives the parameters their meaning; its own weights are never used
     draw       (task, split, n) -> images (n, 3, H, W) as the tower expects them, labels (n,)

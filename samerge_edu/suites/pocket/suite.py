@@ -18,6 +18,7 @@ from ...params import add, block_index
 from ..published.names import fused, hf_weight
 from ..suite import Suite
 from .captions import WordTokenizer
+from .scanned import REAL_DIGITS, real_digits
 from .tasks import TASKS, draw
 from .training import normalise, zero_shot_heads
 
@@ -68,6 +69,7 @@ def _suite(name: str, base: Path, experts: Path | None, device: str | torch.devi
     theta_0 = {k.removeprefix("visual."): v.float() for k, v in full.items() if k.startswith("visual.")}
     files = {} if experts is None else {f.stem: f for f in experts.glob("*.safetensors")}
     tasks = TASKS | {t: replace(TASKS[kind_and_strength(t)[0]], name=t) for t in files if t not in TASKS}
+    tasks |= {REAL_DIGITS.name: REAL_DIGITS}
     return Suite(
         name=name,
         family=FAMILY,
@@ -101,6 +103,9 @@ def kind_and_strength(task: str) -> tuple[str, float]:
 
 def draw_normalised(task: str, split: str, n: int | None = None) -> tuple[Tensor, Tensor]:
     """(images, labels) of a task in its own style."""
+    if task == REAL_DIGITS.name:
+        images, labels = real_digits(split, n)
+        return normalise(images), torch.from_numpy(labels)
     kind, strength = kind_and_strength(task)
     images, labels = draw(kind, split, np.arange(n or SIZES[split]), strength=strength)
     return normalise(images), torch.from_numpy(labels)
