@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 TARGET = Path(__file__).resolve().parents[1] / "samerge_edu" / "suites" / "pocket" / "scans" / "digits.npz"
+COUNT = 1797
 
 
 def main() -> None:
@@ -17,6 +18,8 @@ def main() -> None:
 
     digits = load_digits()
     images, labels = digits.images.astype(np.uint8), digits.target.astype(np.uint8)
+    if images.shape != (COUNT, 8, 8) or images.max() != 16 or (images != digits.images).any():
+        raise ValueError(f"got {images.shape} with values to {digits.images.max()}, expected ({COUNT}, 8, 8) to 16")
     np.savez_compressed(TARGET, images=images, labels=labels)
     print(f"{TARGET.name}: {len(labels)} images, {TARGET.stat().st_size / 1000:.0f} kB")
 
