@@ -140,7 +140,7 @@ def reference(suite: Suite, experts: Mapping[str, Params] | None = None, split: 
     return summaries(suite, base, runs)
 
 
-def summaries(suite, base: Mapping[str, float], runs: Mapping[str, Mapping[str, float]]) -> dict[str, dict]:
+def summaries(suite: Suite, base: Mapping[str, float], runs: Mapping[str, Mapping[str, float]]) -> dict[str, dict]:
     """`reference` from the accuracies of the base, and of each expert on its own task and abroad."""
     abroad = suite.ood_tasks
     own = {task: run[task] for task, run in runs.items()}

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,7 +60,7 @@ def run(
     progress: bool = False,
     each: Callable[[dict, list[dict]], None] = lambda record, rows: None,
     n_jobs: int = 1,
-    again: Mapping[str, object] | None = None,
+    again: Mapping[str, Any] | None = None,
 ) -> dict:
     """Merge the suite's experts by every method and measure each result on every task.
 
@@ -109,7 +110,13 @@ def run(
     return record
 
 
-def _measure(loaded: tuple, *, task: str | None = None, method: str | None = None, expert_accuracy=None):
+def _measure(
+    loaded: tuple,
+    *,
+    task: str | None = None,
+    method: str | None = None,
+    expert_accuracy: Mapping[str, float] = MappingProxyType({}),
+) -> Any:
     """One job: the rows of a method; or the accuracies of an expert on its task and abroad; or of the base on all."""
     suite, methods, experts, taus = loaded
     if method is not None:
@@ -119,13 +126,13 @@ def _measure(loaded: tuple, *, task: str | None = None, method: str | None = Non
     return scores(suite, experts[task], tasks=[task, *suite.ood_tasks])
 
 
-def _in_another_process(*, again: tuple[tuple[str, object], ...], **job):
+def _in_another_process(*, again: tuple[tuple[str, Any], ...], **job: Any) -> Any:
     torch.set_num_threads(1)  # as many processes as cores
     return _measure(_loaded_once(again), **job)
 
 
 @cache
-def _loaded_once(again: tuple[tuple[str, object], ...]) -> tuple:
+def _loaded_once(again: tuple[tuple[str, Any], ...]) -> tuple:
     suite = load_suite(**dict(again))
     experts = {task: dict(suite.experts[task]) for task in suite.id_tasks}
     rows = {**METHODS, **LORA_METHODS, **DATA_METHODS}

@@ -11,10 +11,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ def merge_alone(submission: Submission, suite_name: str, folder: Path, images: i
     return run_limited(job, SECONDS, MEGABYTES)
 
 
-def validation(suite, labelled: bool, n: int) -> Validation:
+def validation(suite: Any, labelled: bool, n: int) -> Validation:
     """n images of each task that has an expert; what encodes them has neither experts nor anything that draws."""
     pairs = {task: suite.images(task, "val", n) for task in suite.id_tasks}
     tower = replace(suite, experts={}, tasks={}, heads={}, draw=lambda *_: None, read=None, adapters={}, _images={})
@@ -71,7 +72,7 @@ def validation(suite, labelled: bool, n: int) -> Validation:
     )
 
 
-def _work(submission: Submission, taus: list[Params], given: Mapping, folder: Path, trying: Callable) -> dict:
+def _work(submission: Submission, taus: Sequence[Params], given: Mapping, folder: Path, trying: Callable) -> dict:
     """Inside the limits: close the doors, run the file, merge twice, compare."""
     close_doors()
     trying("the file itself")
@@ -123,6 +124,8 @@ def close_doors() -> None:
 
 def _method(path: Path) -> Callable:
     spec = importlib.util.spec_from_file_location("submission", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path.name} cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.method
@@ -141,10 +144,10 @@ def _fits(tau_m: Mapping, tau: Params) -> str | None:
     return None
 
 
-def _differs(got: list[Params], expected: list[Params]) -> str | None:
+def _differs(got: Sequence[Params], expected: Sequence[Params]) -> str | None:
     try:
         for a, b in zip(got, expected, strict=True):
-            assert_same(dict(a), b, rtol=0, atol=0)
+            assert_same(dict(a), dict(b), rtol=0, atol=0)
     except Exception as e:
         return " ".join(str(e).split())[:150]
     return None

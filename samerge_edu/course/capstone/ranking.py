@@ -19,7 +19,8 @@ import torch
 from ...evaluate import WIDTH, choose_lam, scores, summary
 from ...files import load_params
 from ...methods import METHODS, Method
-from ...params import add, task_vectors
+from ...params import Params, add, task_vectors
+from ...suites.suite import Suite
 from .alone import MEGABYTES, SECONDS
 from .submission import Submission, read
 
@@ -73,7 +74,9 @@ def report(submission: Submission, found: Mapping) -> str:
     return "\n".join(lines)
 
 
-def measure(suite, tau_m, lam: float, experts: Mapping[str, float], split: str, n: int | None) -> list[dict]:
+def measure(
+    suite: Suite, tau_m: Params, lam: float, experts: Mapping[str, float], split: str, n: int | None
+) -> list[dict]:
     """Two rows, as the leaderboard has them: at the author's scale, and at the one that validation images choose.
 
     `experts` is each expert's accuracy on its own task; `n` images a task of `split` are looked at.
@@ -88,7 +91,7 @@ def measure(suite, tau_m, lam: float, experts: Mapping[str, float], split: str, 
     return rows
 
 
-def own_accuracy(suite, split: str, n: int | None) -> dict[str, float]:
+def own_accuracy(suite: Suite, split: str, n: int | None) -> dict[str, float]:
     """Each expert on its own task: what 100 % normalised accuracy means."""
     return {task: scores(suite, suite.experts[task], split, [task], n)[task] for task in suite.id_tasks}
 
@@ -96,7 +99,7 @@ def own_accuracy(suite, split: str, n: int | None) -> dict[str, float]:
 # ---------------------------------------------------------------------------- the class
 
 
-def examined(suite, exam: int):
+def examined(suite: Suite, exam: int) -> Suite:
     """The suite with other test images: those from 500 * exam on, which no file holds and no other exam draws.
 
     An image is a function of its number, so that a number nobody has heard of before is a test nobody has seen.
@@ -122,7 +125,7 @@ def examined(suite, exam: int):
 
 
 def class_table(
-    suite,
+    suite: Suite,
     submissions: Sequence[Submission],
     n: int | None = None,
     landmarks: Sequence[str] = LANDMARKS,
@@ -165,7 +168,7 @@ def ranked(rows: Sequence[Mapping]) -> list[dict]:
     for row in good:
         rank = 1 + sum(other["h"] > row["h"] + WIDTH for other in handed_in) if row["author"] else None
         good[good.index(row)] = {**row, "rank": rank}
-    return good + [dict(row) for row in rows if "problem" in row]
+    return [dict(row) for row in good] + [dict(row) for row in rows if "problem" in row]
 
 
 def folder(path: str | Path) -> tuple[list[Submission], list[dict]]:

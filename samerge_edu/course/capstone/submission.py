@@ -15,6 +15,7 @@ import ast
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 NEEDS = ("none", "unlabelled", "labelled")
 MAY_ASK = ("theta_0", "flow", "validation")
@@ -64,9 +65,9 @@ def read(path: str | Path) -> Submission:
     return Submission(path, head["NAME"], head["AUTHOR"], head["NEEDS"], float(head["LAM"]), asks)
 
 
-def _constants(tree: ast.Module) -> dict[str, object]:
+def _constants(tree: ast.Module) -> dict[str, Any]:
     """What the file assigns to a name at its top, where it is written out: A = 1, and A, B = 1, 2."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for node in tree.body:
         if not isinstance(node, ast.Assign) or len(node.targets) != 1:
             continue
