@@ -13,7 +13,6 @@ miniature of them from this machine (tests/tiny_hub.py).
 import argparse
 import contextlib
 import os
-import re
 import sys
 import time
 from pathlib import Path
@@ -26,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from run_notebook import execute  # noqa: E402 - only now are this checkout's tests and package on the path
 
-from samerge_edu.course import bank, reading_time  # noqa: E402
+from data_scripts.notebook_cells import code, expand, reading_minutes, slide, text  # noqa: E402
 from samerge_edu.course.start import FOLDED, SETUP, badge  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -63,86 +62,6 @@ def assemble(source: Path) -> nbformat.NotebookNode:
         cell.id = f"cell-{i:03d}"  # nbformat's random ids would make every build a change
         cell.metadata["slideshow"] = {"slide_type": slide(cell)}
     return notebook
-
-
-def reading_minutes(lesson: list[nbformat.NotebookNode]) -> int:
-    """What `{reading}` in the first cell becomes: minutes for the lesson's own text, code and figures."""
-    own = [cell for cell in lesson if not re.match(r"# (EXERCISE|QUIZ|OPEN) ", cell.source)]
-    texts, codes = ([c.source for c in own if c.cell_type == kind] for kind in ("markdown", "code"))
-    return reading_time.minutes(texts, codes)
-
-
-def slide(cell: nbformat.NotebookNode) -> str:
-    """What `jupyter nbconvert --to slides` makes of a cell: a section begins a slide, an exercise one below it.
-
-    Code follows its text with the next key, output and all; the machinery (setup, settle) is not shown.
-    """
-    if {"setup", "settle"} & set(cell.metadata.get("tags", [])):
-        return "skip"
-    if cell.cell_type == "code":
-        return "fragment"
-    if cell.source.startswith(("# ", "## ")):
-        return "slide"
-    return "subslide" if cell.source.startswith("### ") else "-"
-
-
-def expand(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """`# EXERCISE 01.2`, `# QUIZ 01.q1` and `# OPEN 01.open` become their cells; any other cell stays."""
-    words = cell.source.split()
-    if cell.cell_type == "code" and words[:2] == ["#", "EXERCISE"]:
-        return exercise_cells(bank.exercise(words[2]))
-    if cell.cell_type == "code" and words[:2] == ["#", "QUIZ"]:
-        return quiz_cells(bank.quiz(words[2]))
-    if cell.cell_type == "code" and words[:2] == ["#", "OPEN"]:
-        return open_cells(bank.open_task(words[2]))
-    return [code(cell.source, *cell.metadata.get("tags", []))] if cell.cell_type == "code" else [text(cell.source)]
-
-
-def exercise_cells(exercise: bank.Exercise) -> list[nbformat.NotebookNode]:
-    """Text, stub with its check, hints and solution folded away, settle."""
-    id, name = exercise.id, exercise.name
-    folded = [fold(f"Hint {n} of {len(exercise.hints)}", h) for n, h in enumerate(exercise.hints, start=1)]
-    effort = f"{exercise.minutes} minutes, difficulty {exercise.difficulty} of 5, importance {exercise.importance} of 5"
-    folded.append(fold("Solution", f"```python\n{exercise.solution_source}\n```"))
-    return [
-        text(f"### Exercise {id}: {exercise.title}\n\n{exercise.goal}\n\n*{effort}.*"),
-        code(f'{exercise.stub_source}\n\n\nse.check("{id}", {name})', "exercise"),
-        text("\n\n".join(folded)),
-        code(f'{name} = se.settle("{id}", {name})', "settle"),
-    ]
-
-
-def quiz_cells(quiz: bank.Quiz) -> list[nbformat.NotebookNode]:
-    """The question with a place for the letter, and all feedback folded away."""
-    *others, last = quiz.options
-    letters = f"{', '.join(others)} or {last}"
-    feedback = [f"* {letter}) {option.feedback}" for letter, option in quiz.options.items()]
-    return [
-        code(f'se.quiz("{quiz.id}")\nse.answer("{quiz.id}", "?")  # write {letters} in place of ?', "quiz"),
-        text(fold("Answer", "\n".join([f"**{quiz.right}**", "", *feedback]))),
-    ]
-
-
-def open_cells(task: bank.OpenTask) -> list[nbformat.NotebookNode]:
-    """The question, a place to write, and what a good answer has, folded away. Nothing is checked."""
-    good = "\n".join(f"* {point}" for point in task.good)
-    return [
-        text(f"## An open task: {task.title}\n\n{task.question}\n\n*Nothing checks this one.*"),
-        text("*Double-click here and write your answer.*"),
-        text(fold("What a good answer has", good)),
-    ]
-
-
-def fold(summary: str, content: str) -> str:
-    return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
-
-
-def text(source: str) -> nbformat.NotebookNode:
-    return nbformat.v4.new_markdown_cell(source.strip())
-
-
-def code(source: str, *tags: str) -> nbformat.NotebookNode:
-    return nbformat.v4.new_code_cell(source.strip(), metadata={"tags": list(tags)} if tags else {})
 
 
 def main() -> None:
