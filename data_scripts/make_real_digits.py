@@ -2,7 +2,9 @@
 
     pip install scikit-learn && python data_scripts/make_real_digits.py
 
-Images as they are, 8 x 8 with values 0 to 16, and labels, both uint8: 1,797 of each, in scikit-learn's order.
+Images as they are, 8 x 8 with values 0 to 16, and labels, both uint8: 1,797 of each, in scikit-learn's order. Needed
+only if the file is lost: it is in the repository, and scikit-learn is no dependency of the package. How the digits are
+shown to a model is in samerge_edu/suites/pocket/scanned.py.
 """
 
 from pathlib import Path

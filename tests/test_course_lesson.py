@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from data_scripts import build_notebooks, export_notebooks
+from data_scripts import build_notebooks, export_notebooks, notebook_cells
 from data_scripts.check_notebooks import problems
 from samerge_edu.course import bank
 
@@ -114,7 +114,7 @@ def test_an_exported_page_has_pictures_with_their_words_and_breaks_long_lines(de
 
 def test_an_open_task_becomes_a_question_a_place_to_write_and_what_a_good_answer_has():
     task = bank.open_task("01.open")
-    question, place, good = build_notebooks.open_cells(task)
+    question, place, good = notebook_cells.open_cells(task)
     assert question.source.startswith(f"## An open task: {task.title}")
     assert task.question in question.source
     assert "write your answer" in place.source
