@@ -41,7 +41,7 @@ def forgetting(
     figure, axis = plt.subplots(figsize=(6, 3.4))
     axis.plot(lams, forgotten, "o-", label=f"{target}, to be forgotten")
     axis.plot(lams, kept, "s--", label="control: the tasks abroad")
-    axis.axhline(keep * kept[0], color="0.6", linestyle=":", marker="")
+    axis.axhline(keep * float(kept[0]), color="0.6", linestyle=":", marker="")
     axis.invert_xaxis()
     axis.set(xlabel="lam", ylabel="accuracy on validation (%)")
     axis.legend()

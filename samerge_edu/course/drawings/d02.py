@@ -82,12 +82,12 @@ def density_and_scale(
 def bars(rows: Mapping[str, Row]) -> Drawn:
     """ID test accuracy: a bar at the scale from validation, a hollow diamond at the published one."""
     figure, axis = plt.subplots(figsize=(6.5, 0.4 * len(rows) + 1.2))
-    for y, row in enumerate(reversed(rows.values())):
+    for y, row in enumerate(reversed(list(rows.values()))):
         axis.barh(y, row["ID"], color=COLOURS[0], height=0.6)
         axis.plot(row["paper ID"], y, marker="D", color="black", markerfacecolor="white", linestyle="")
         axis.text(max(row["ID"], row["paper ID"]) + 1.5, y - 0.1, f"lam {row['lam']}", fontsize=9)
     axis.set(xlabel="ID accuracy on test (%); diamond: at the published scale")
-    axis.set_yticks(range(len(rows)), list(reversed(rows)))
+    axis.set_yticks(range(len(rows)), list(reversed(list(rows))))
     axis.grid(axis="y", visible=False)
     published = [row["paper ID"] for row in rows.values()]
     own = {name: row["ID"] for name, row in rows.items()}

@@ -1,6 +1,7 @@
 """Figures of notebook 04: blocked updates, size against slope, accuracy of what is kept."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -55,7 +56,7 @@ def kept_accuracy(
     figure, axis = plt.subplots(figsize=(7, 3))
     for n, task in enumerate(tasks):
         places = [i + 0.27 * (n - 1) for i in range(len(ways))]
-        look = {"label": task, "hatch": plots.HATCHES[n], "edgecolor": "white"}
+        look: dict[str, Any] = {"label": task, "hatch": plots.HATCHES[n], "edgecolor": "white"}
         axis.bar(places, [table[task, way] for way in ways], 0.27, **look)
     axis.set_xticks(range(len(ways)), ways, rotation=20, ha="right", fontsize=9)
     axis.set(ylabel="test accuracy (%)", ylim=(0, 100))

@@ -1,6 +1,7 @@
 """The figures of notebook 06: the rounds, the masks' overlap, effective scales, errors, chance."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -78,7 +79,7 @@ def off(distances: Mapping[str, tuple[float, float]]) -> Drawn:
     figure, axis = plt.subplots(figsize=(7, 2.8))
     for i, label in enumerate(("in weights", "in features")):
         places = [n + 0.4 * i - 0.2 for n in range(len(distances))]
-        look = {"hatch": plots.HATCHES[i], "edgecolor": "white"}
+        look: dict[str, Any] = {"hatch": plots.HATCHES[i], "edgecolor": "white"}
         axis.bar(places, [both[i] for both in distances.values()], 0.4, label=label, **look)
     axis.axhline(1, color="black", linewidth=1, linestyle=":")
     axis.set_xticks(range(len(distances)), list(distances))
@@ -96,10 +97,9 @@ def off(distances: Mapping[str, tuple[float, float]]) -> Drawn:
 def fair(chance: Mapping[str, Sequence[float]], results: Mapping[str, float], own: float) -> Drawn:
     """Test accuracies at equal effective scale: ten masks by chance of each kind, and the methods."""
     figure, axis = plt.subplots(figsize=(8, 3.8))
-    for i, (name, values) in enumerate([*chance.items(), *results.items()]):
+    for i, (name, values) in enumerate([*chance.items(), *((name, [value]) for name, value in results.items())]):
         by_chance = name in chance
-        look = {"marker": "o" if by_chance else "D", "color": plots.COLOURS[1 if by_chance else 0]}
-        values = values if by_chance else [values]
+        look: dict[str, Any] = {"marker": "o" if by_chance else "D", "color": plots.COLOURS[1 if by_chance else 0]}
         axis.plot(values, [i] * len(values), linestyle="", markersize=7, alpha=0.7, **look)
     axis.axvline(own, color="black", linewidth=1, linestyle=":")
     axis.text(own, -0.7, " literal at its own lam", fontsize=8)

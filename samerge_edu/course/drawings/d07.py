@@ -1,6 +1,7 @@
 """Figures of notebook 07: ranks kept against accuracy, lots, gauges, and every row side by side."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -55,7 +56,7 @@ def against_lots(
     heights = [0.1 * (i % 3 - 1) for i in range(len(by_chance))]
     axis.plot(by_chance, heights, "o", color="0.6", label="random ranks")
     for i, (name, value) in enumerate(real.items()):
-        look = {"color": plots.COLOURS[i], "markersize": 11, "label": name}
+        look: dict[str, Any] = {"color": plots.COLOURS[i], "markersize": 11, "label": name}
         axis.plot(value, 0.15 - 0.15 * i, plots.MARKERS[i + 1], **look)
     axis.axvline(everything, color="0.6", linewidth=1, label="all ranks")
     axis.set(xlabel="ID average, test (%)", yticks=[], ylim=(-0.5, 0.5))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
+from typing import Any
 
 import matplotlib.pyplot as plt
 from jaxtyping import Float
@@ -22,7 +23,7 @@ def distorted(cosines: Mapping[str, float], left: Mapping[str, float]) -> Drawn:
     axis.axhline(left["base"], color="0.5", linestyle=":")
     axis.text(0.99, left["base"] - 1, "base", ha="right", va="top", fontsize=8)
     for i, task in enumerate(cosines):
-        look = {"color": plots.COLOURS[i], "markersize": 8}
+        look: dict[str, Any] = {"color": plots.COLOURS[i], "markersize": 8}
         axis.plot(cosines[task], left[task], plots.MARKERS[i], label=task, **look)
     axis.set(xlabel="mean cosine with the base's features of the same image", ylabel="OOD average (%)")
     axis.set_xlim(right=1.0)
@@ -44,9 +45,12 @@ def mask_map(M: Mapping[str, bool], votes: Mapping[str, int], N: int) -> Drawn:
     for y, (_, row) in enumerate(rows):
         width = depth / len(row)  # tensors outside the blocks belong to no depth
         for x, name in enumerate(row):
-            look = {"color": plots.COLOURS[0] if M[name] else "0.85", "alpha": 0.25 + 0.75 * votes[name] / N}
+            look: dict[str, Any] = {
+                "color": plots.COLOURS[0] if M[name] else "0.85",
+                "alpha": 0.25 + 0.75 * votes[name] / N,
+            }
             axis.add_patch(plt.Rectangle((x - 0.47, y - 0.42), width - 0.06, 0.84, **look))
-            axis.text(x + (width - 1) / 2, y, votes[name], ha="center", va="center", fontsize=8)
+            axis.text(x + (width - 1) / 2, y, str(votes[name]), ha="center", va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=8)
     axis.set_xticks(range(depth), [f"block {b}" for b in range(depth)])
     axis.set(xlim=(-0.6, depth - 0.4), ylim=(len(rows) - 0.4, -0.6))
@@ -62,10 +66,10 @@ def curves(lines: Mapping[str, Mapping[float, Point]], chosen: Mapping[str, Poin
     """ID against OOD over lam.  lines: method -> lam -> point, chosen: method -> point at the validated lam"""
     figure, axis = plt.subplots(figsize=(6.5, 4.2))
     for i, (name, points) in enumerate(lines.items()):
-        look = {"color": plots.COLOURS[2 * i], "linestyle": ("-", "--")[i]}
+        look: dict[str, Any] = {"color": plots.COLOURS[2 * i], "linestyle": ("-", "--")[i]}
         axis.plot(*zip(*points.values(), strict=True), marker=plots.MARKERS[i], label=name, **look)
         end = max(points)  # the other end of both curves is near the base, and near each other
-        place = {"xytext": ((8, -3), (-8, -3))[i], "ha": ("left", "right")[i]}
+        place: dict[str, Any] = {"xytext": ((8, -3), (-8, -3))[i], "ha": ("left", "right")[i]}
         axis.annotate(f"lam = {end}", points[end], textcoords="offset points", fontsize=8, color="0.2", **place)
         axis.plot(*chosen[name], "o", markersize=14, markerfacecolor="none", color=look["color"])
     axis.plot(*base, "x", color="black", linestyle="", label="base")
@@ -149,7 +153,7 @@ def board(points: Mapping[str, Point]) -> Drawn:
     figure, axis = plt.subplots(figsize=(6.5, 4))
     front = plots.pareto_front(list(points.values()), WIDTH)
     for i, (name, (home, out)) in enumerate(points.items()):
-        look = {"marker": plots.MARKERS[i], "color": plots.COLOURS[i], "markersize": 9, "linestyle": ""}
+        look: dict[str, Any] = {"marker": plots.MARKERS[i], "color": plots.COLOURS[i], "markersize": 9, "linestyle": ""}
         axis.plot(home, out, **look, label=name + (" (Pareto front)" if i in front else ""))
     axis.set(xlabel="ID average (%)", ylabel="OOD average (%)")
     axis.legend(fontsize=8)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ def alone(models: Mapping[str, Mapping[str, float]], images: Mapping[str, int], 
     for i, (row, accuracy) in enumerate(models.items()):
         errors = [(accuracy[t] * (100 - accuracy[t]) / images[t]) ** 0.5 for t in images]
         places = [x + 0.4 * i for x in range(len(images))]
-        axis.bar(places, accuracy.values(), 0.38, yerr=errors, capsize=3, label=row, hatch=plots.HATCHES[i])
+        axis.bar(places, list(accuracy.values()), 0.38, yerr=errors, capsize=3, label=row, hatch=plots.HATCHES[i])
     axis.set_xticks([x + 0.2 for x in range(len(images))], [f"{t}\n{n} images" for t, n in images.items()])
     axis.set(ylabel="accuracy (%)", xlabel=family, ylim=(0, 105))
     axis.legend(fontsize=8)
@@ -38,12 +39,12 @@ def by_family(rows: Sequence[Mapping], tasks: Sequence[str], ours: Mapping[str, 
     methods = list(dict.fromkeys(method for of_family in means.values() for method in of_family))
     figure, axis = plt.subplots(figsize=(8, 3.8))
     for i, (which, points) in enumerate(means.items()):
-        look = {"marker": plots.MARKERS[i], "color": plots.COLOURS[i], "markersize": 8, "linestyle": ""}
-        axis.plot([methods.index(m) for m in points], points.values(), label=f"published, {which}", **look)
+        look: dict[str, Any] = {"marker": plots.MARKERS[i], "color": plots.COLOURS[i], "markersize": 8, "linestyle": ""}
+        axis.plot([methods.index(m) for m in points], list(points.values()), label=f"published, {which}", **look)
     shown = {m: value for m, value in ours.items() if m in methods}
     if shown:
         places = [methods.index(m) + 0.15 for m in shown]
-        axis.plot(places, shown.values(), "*", color="black", markersize=10, label=f"ours, {family}")
+        axis.plot(places, list(shown.values()), "*", color="black", markersize=10, label=f"ours, {family}")
     axis.set_xticks(range(len(methods)), methods, rotation=25, ha="right", fontsize=8)
     axis.set(ylabel=f"mean accuracy (%) on\n{', '.join(tasks)}", ylim=(0, 105))
     axis.legend(fontsize=8)
@@ -65,7 +66,7 @@ def halved(lost: Mapping[str, Mapping[float, float]], weight: str = "a weight's 
     """How wrong an update is after 16 bits, against its size.  dtype -> relative size -> error in percent"""
     figure, axis = plt.subplots(figsize=(6.5, 3.4))
     for i, (name, errors) in enumerate(lost.items()):
-        axis.plot(errors.keys(), errors.values(), marker=plots.MARKERS[i], label=name)
+        axis.plot(list(errors), list(errors.values()), marker=plots.MARKERS[i], label=name)
     axis.axhline(100, color="black", linewidth=1, linestyle=":")
     axis.set(xscale="log", yscale="log", xlabel=f"size of the update, in units of {weight}")
     axis.set(ylabel="error of the update (%)")

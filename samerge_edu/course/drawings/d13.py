@@ -1,6 +1,7 @@
 """Figures of notebook 13: accuracy over the effective scale, an ablation with its spread."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -14,7 +15,7 @@ def over_the_scale(scales: Sequence[float], curves: Mapping[str, Sequence[float]
     figure, axis = plt.subplots(figsize=(7, 3.4))
     for name, curve in curves.items():
         lot = name.startswith("by lot")
-        look = {"color": "0.6", "linestyle": ":", "marker": "."} if lot else {}
+        look: dict[str, Any] = {"color": "0.6", "linestyle": ":", "marker": "."} if lot else {}
         axis.plot(scales, curve, label="factors by lot" if name == "by lot 0" else None if lot else name, **look)
     axis.set(xlabel="effective scale a", ylabel="accuracy (%), validation", xscale="log")
     axis.set_xticks(scales, [f"{a:g}" for a in scales])
