@@ -88,7 +88,7 @@ def at_budget(rows: Rows, images: int, free: Sequence[str]) -> Drawn:
         kind = ("none", "unlabelled", "labelled").index(best[name]["needs"])
         axis.barh(i, best[name]["id_avg"], color=COLOURS[kind], hatch=HATCHES[kind], edgecolor="white")
     axis.set_yticks(range(len(names)), names, fontsize=7)
-    axis.set(xlabel="ID average (%)", xlim=(50, 100))
+    axis.set(xlabel="ID average (%)", xlim=(0, 100))
     first = within({name: row["id_avg"] for name, row in best.items()})
     sentence = (
         f"At most {images} images of each task: {first} leads. Plain bars: no image; hatched: images; dots: labels."
