@@ -257,9 +257,9 @@ se.claim("10.one_label_ruins", by=point("Average")["id_avg"] - point("fine-tuned
 # eight numbers a tensor and can only mix what experts know; the other moves all, and with 1 or 4 labels a task it forgets
 # more than it learns (its rate was chosen at 64 labels; fewer steps may do less harm, and who would tell without
 # validation labels?). Where the lines meet, the next figure says. Evolution gets accuracies only, no gradients, and 40
-# of them. A second run of it with the same seed gave two points more, so take its row as it is.
+# of them.
 #
-# One thing was not tried: fine-tuning *from TSV-M*. If you have labels, try it before any row of this notebook.
+# One thing was not tried: fine-tuning *from TSV-M*. If you have labels, that is the row to measure first.
 #
 # ## The figure
 #

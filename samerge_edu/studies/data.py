@@ -100,7 +100,9 @@ def fine_tune(
     if steps < 0 or batch < 1 or not lr > 0:
         raise ValueError(f"steps, batch, lr: got {steps}, {batch}, {lr}, expected >= 0, >= 1 and > 0")
     data = {task: labelled(suite, task, n, split) for task in suite.id_tasks}
-    theta = {key: value.requires_grad_() for key, value in on_device(suite, theta).items()}
+    theta = {
+        key: value.clone().requires_grad_() for key, value in on_device(suite, theta).items()
+    }  # Adam writes in place
     adam = torch.optim.AdamW(list(theta.values()), lr=lr, weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
