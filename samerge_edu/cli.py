@@ -531,7 +531,7 @@ def notebook_folder() -> Path:
 
 @app.command()
 def notebooks(folder: Annotated[Path, typer.Argument(help="Where to; made if it does not exist.")]) -> None:
-    """Copy the notebooks of the course into a folder of yours. A file that you changed is never overwritten."""
+    """Copy the notebooks into a folder of yours. A file that you changed is never overwritten."""
     with one_line_errors():
         copy_notebooks(notebook_folder(), folder)
 
@@ -622,7 +622,7 @@ def submit(
         Path | None, typer.Option(help="Begin: put a submission that runs, template and rubric into this folder.")
     ] = None,
 ) -> None:
-    """Check your own method as it will be handed in (notebook 13).
+    """Check your own method before you hand it in.
 
     It is merged in a process of its own, within limits of time and memory, and measured on validation images only: look
     as often as you like. Exit code 1 if a check fails.
@@ -663,7 +663,7 @@ def class_leaderboard(
     images: Annotated[int, typer.Option(help="Images a task, for choosing lam on validation and for the test.")] = 200,
     json: Annotated[Path | None, typer.Option(help="Also write the rows to this JSON file.")] = None,
 ) -> None:
-    """Rank a folder of submissions, with names and data needs.
+    """Rank a folder of submissions.
 
     Each is merged in a process of its own, within limits, and measured on test images at the scale that validation
     images choose. What cannot be measured is listed last, with the reason.

@@ -58,7 +58,7 @@ class Curve:
     transductive: bool = False
 
 
-def merged(merge: Callable[[Suite, Sequence[Params], int], Params], lam: float = 1.0):
+def merged(merge: Callable[..., Params], lam: float = 1.0) -> Callable[..., Point]:
     """A method that gives one merged update: theta_0 + lam tau_m, nothing beside it."""
     return lambda suite, taus, n: (add(suite.theta_0, merge(suite, taus, n), lam), {})
 
@@ -67,7 +67,7 @@ def adapted(suite: Suite, taus: Sequence[Params], n: int, **knobs) -> Params:
     return weigh(taus, adamerging(suite, taus, n=n, **knobs))
 
 
-def operated(merge, lam: float = 1.0, **knobs):
+def operated(merge: Callable[..., Params], lam: float = 1.0, **knobs) -> Callable[..., Point]:
     """A merge, and Surgery after it with the same images."""
 
     def point(suite: Suite, taus: Sequence[Params], n: int) -> Point:
@@ -113,7 +113,7 @@ def fine_tune(
         z = embed(suite, theta, torch.cat(images)).split([len(x) for x in images])
         losses = [F.cross_entropy(logits(suite, z_t, t), data[t][1][picks[t]]) for z_t, t in zip(z, picks, strict=True)]
         adam.zero_grad()
-        sum(losses).backward()
+        torch.stack(losses).sum().backward()
         adam.step()
     return {key: value.detach() for key, value in theta.items()}
 
@@ -164,7 +164,7 @@ def measure(suite: Suite, taus: Sequence[Params], curve: Curve, n: int, test_ima
 
 
 RATES = (1e-4, 3e-4, 1e-3)
-"""Learning rates of fine-tuning that are tried on validation images; `fine_tune`'s default is as good as the best up to a point."""
+"""Learning rates of fine-tuning, tried on validation images; `fine_tune`'s default is as good as the best up to a point."""
 STEPS = (0, 20, 80)
 """AdaMerging's steps after which entropy and accuracy are looked at, on validation images."""
 
