@@ -259,6 +259,9 @@ def fisher(
 
 
 def on_device(suite: Suite, theta: Params) -> dict[str, Tensor]:
-    """A copy in float32 where the suite computes, without gradients; the tower is told not to train."""
+    """theta in float32 where the suite computes, without gradients; the tower is told not to train.
+
+    What is so already is the caller's own tensor: clone before writing into it.
+    """
     suite.visual.eval()
     return {key: theta[key].detach().to(suite.device, torch.float32) for key in theta}

@@ -164,7 +164,7 @@ def measure(suite: Suite, taus: Sequence[Params], curve: Curve, n: int, test_ima
 
 
 RATES = (1e-4, 3e-4, 1e-3)
-"""Learning rates of fine-tuning, tried on validation images; `fine_tune`'s default is as good as the best up to a point."""
+"""Learning rates of fine-tuning, tried on validation images; the default is as good as the best up to a point."""
 STEPS = (0, 20, 80)
 """AdaMerging's steps after which entropy and accuracy are looked at, on validation images."""
 
