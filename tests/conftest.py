@@ -3,7 +3,7 @@
 import pytest
 
 # the demo lesson is the source of a notebook, not a module with doctests
-collect_ignore = ["demo_lesson", "mutate.py", "benchmarks", "golden"]
+collect_ignore = ["demo_lesson", "mutate.py", "benchmarks", "golden", "checked_shapes.py"]
 
 
 @pytest.fixture

@@ -67,11 +67,13 @@ def _read() -> dict[str, list[dict]]:
 
 
 def _record(key: str, value: float) -> None:
-    """Add the value, in place of an earlier one from the same kind of machine and version of torch."""
+    """Add the value, in place of an earlier one from the same kind of machine, version of torch and precision."""
     where = {"machine": platform.machine(), "torch": torch.__version__.partition("+")[0]}
     where["device"] = os.environ.get("SAMERGE_DEVICE") or "cpu"
+    if (precision := os.environ.get("SAMERGE_PRECISION") or "float32") != "float32":
+        where["precision"] = precision
     bands = _read()
-    others = [entry for entry in bands.get(key, []) if {k: entry[k] for k in where} != where]
+    others = [entry for entry in bands.get(key, []) if {k: v for k, v in entry.items() if k != "value"} != where]
     bands[key] = [*others, {"value": round(value, 4), **where}]
     part = FILE.with_suffix(f".{os.getpid()}")  # replaced in one piece: another notebook may be reading
     part.write_text(json.dumps(dict(sorted(bands.items())), indent=1) + "\n", encoding="utf-8")
