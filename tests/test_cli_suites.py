@@ -111,9 +111,9 @@ def test_pocket_becomes_an_image_tower_that_open_clip_takes(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--method", "Magic"], f"unknown method 'magic'; there are: {', '.join(METHODS)}"),
-        (["--method", "TIES,TSV-M"], "--method: got 'TIES,TSV-M', expected one of Average, "),
-        (["--method", ""], "--method: got '', expected one of Average, "),
+        (["--method", "Magic"], f"method: got 'Magic', expected one of {', '.join(METHODS)}"),
+        (["--method", "TIES,TSV-M"], "method: got 'TIES,TSV-M', did you mean TSV-M or TIES"),
+        (["--method", ""], "method: got '', expected one of Average, "),
         (["--out", "no/such/it.safetensors"], "there is no folder no/such"),
         (["--suite", "purse"], "suite: got 'purse', expected one of pocket, "),
         (["--tasks", "mnist"], "--tasks: the experts of 'pocket' are fixed; a choice have vit-b-32, "),

@@ -173,7 +173,7 @@ def test_every_tensor_of_every_architecture_gets_a_gradient_and_nothing_is_touch
         G = first.gradient(key)
         assert G.shape == theta.shape
         assert (G > 0).any(), key
-        assert torch.equal(G, again.gradient(key))
+        torch.testing.assert_close(G, again.gradient(key))  # a convolution's threads add in any order
     lost = [k for k in flow.unreached if "relative_attention_bias" not in k]
     assert lost == []
 
