@@ -128,7 +128,7 @@ def test_elect_is_the_part_of_ties_before_the_merge():
 def run(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(suites, "load_suite", lambda name, **options: DataSuite(locked=False))
-    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, progress, each: seen.append(list(methods)) or {})
+    monkeypatch.setattr(leaderboard, "run", lambda suite, methods, **knobs: seen.append(list(methods)) or {})
     monkeypatch.chdir(tmp_path)
 
     def call(*words):
