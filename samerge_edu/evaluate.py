@@ -194,6 +194,16 @@ def plateau(curve: Mapping[float, float], width: float = WIDTH) -> float:
     return float(f"{math.exp(middle):.3g}")
 
 
+def as_good(curve: Mapping[float, float], width: float = WIDTH) -> tuple[float, float]:
+    """The smallest and the largest scale of a curve whose accuracy is the best, or below it by `width` at most.
+
+    >>> as_good({0.18: 73.0, 0.3: 74.5, 0.56: 74.0, 1.0: 50.0})
+    (0.3, 0.56)
+    """
+    near = [lam for lam, accuracy in curve.items() if accuracy >= max(curve.values()) - width]
+    return min(near), max(near)
+
+
 # ---------------------------------------------------------------------------- where the numbers come from
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from .evaluate import WIDTH, choose_lam, provenance, scores, summaries, summary
+from .evaluate import as_good, choose_lam, provenance, scores, summaries, summary
 from .files import share
 from .methods import DATA_METHODS, LORA_METHODS, METHODS, SEED, Method
 from .params import Params, add, task_vectors
@@ -65,7 +65,7 @@ def run(
     """Merge the suite's experts by every method and measure each result on every task.
 
     Two rows a method: its published scale (`lam_from` "paper") and the one that `choose_lam` finds on the ID
-    tasks' validation images ("validation"; the scales from `lam_low` to `lam_high` were as good up to `WIDTH`).
+    tasks' validation images ("validation"; the scales from `lam_low` to `lam_high` were `as_good`).
     Accuracies are those of the test split. The record is
 
         {"suite", "versions", "reference": {"zero_shot": {...}, "experts": {...}}, "rows": [{"method", ...}, ...]}
@@ -149,10 +149,9 @@ def rows_of(
     cost = {"seconds": seconds, "peak_mb": peak_mb, "density": density(tau_m)}
     rows, per_task = [], {}
     chosen, curve = choose_lam(suite, tau_m, n=VAL_IMAGES)
-    near = [lam for lam, average in curve.items() if average >= max(curve.values()) - WIDTH]
     for lam, lam_from, low, high in [
         (method.lam, "paper", method.lam, method.lam),
-        (chosen, "validation", min(near), max(near)),
+        (chosen, "validation", *as_good(curve)),
     ]:
         if lam not in per_task:
             theta = add(suite.theta_0, tau_m, lam)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...evaluate import WIDTH, choose_lam, scores, summary
+from ...evaluate import WIDTH, as_good, choose_lam, scores, summary
 from ...files import load_params
 from ...methods import METHODS, Method
 from ...params import Params, add, task_vectors
@@ -82,9 +82,8 @@ def measure(
     `experts` is each expert's accuracy on its own task; `n` images a task of `split` are looked at.
     """
     chosen, curve = choose_lam(suite, tau_m, n=n)
-    near = [tried for tried, average in curve.items() if average >= max(curve.values()) - WIDTH]
     rows = []
-    for scale, lam_from, low, high in ((lam, "paper", lam, lam), (chosen, "validation", min(near), max(near))):
+    for scale, lam_from, low, high in ((lam, "paper", lam, lam), (chosen, "validation", *as_good(curve))):
         per_task = scores(suite, add(suite.theta_0, tau_m, scale), split, n=n)
         about = {"lam": scale, "lam_from": lam_from, "lam_low": low, "lam_high": high}
         rows.append(about | summary(suite, per_task, experts) | {"per_task": per_task})
