@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from run_notebook import execute  # noqa: E402 - only now are this checkout's tests and package on the path
 
 from data_scripts.notebook_cells import code, expand, reading_minutes, slide, text  # noqa: E402
+from samerge_edu.course import bank  # noqa: E402
 from samerge_edu.course.start import FOLDED, SETUP, badge  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -43,6 +44,7 @@ def assemble(source: Path) -> nbformat.NotebookNode:
         raise ValueError(f"{source.name}: expected a first cell that is text and starts with '# '")
     heading, _, rest = title.source.partition("\n")
     rest = rest.replace("{reading}", str(reading_minutes(lesson)))
+    rest = rest.replace("{exercises}", str(sum(e.minutes for e in bank.chapter(number_of(source)).EXERCISES)))
     cells = [
         text(f"{heading}\n\n{badge(source.stem)}\n{rest}"),
         code(SETUP, "setup"),

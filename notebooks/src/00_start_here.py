@@ -7,7 +7,7 @@
 # * merge eight experts into one model in four lines, without training and without data;
 # * read a leaderboard: what merging promises, and what it costs.
 #
-# **Needs** Python and a first acquaintance with PyTorch. **Minutes** {reading} to read, 25 for the exercises; runs in under a
+# **Needs** Python and a first acquaintance with PyTorch. **Minutes** {reading} to read, {exercises} for the exercises; runs in under a
 # minute on two cores (pocket suite).
 # On Colab: File, Save a copy in Drive, before you start.
 

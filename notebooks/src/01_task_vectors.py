@@ -8,7 +8,7 @@
 # * walk the straight line between two models and say what the accuracy along it means;
 # * recognise two things that the arithmetic presupposes and no file checks: one base, one activation.
 #
-# **Needs** notebook 00. **Minutes** {reading} to read, 40 for the exercises; runs in under a minute on two cores (pocket
+# **Needs** notebook 00. **Minutes** {reading} to read, {exercises} for the exercises; runs in under a minute on two cores (pocket
 # suite). On Colab: File, Save a copy in Drive, before you start.
 
 # %%

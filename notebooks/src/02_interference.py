@@ -7,7 +7,7 @@
 # * say by experiment, and not by story, what a sum does to each expert;
 # * build TIES from its three steps, and ask the right questions when a table says "TIES".
 #
-# **Needs** notebook 01. **Minutes** {reading} to read, 40 for the exercises; runs in about a minute on two cores (pocket
+# **Needs** notebook 01. **Minutes** {reading} to read, {exercises} for the exercises; runs in about a minute on two cores (pocket
 # suite). Notebook 02b is its second part, a catalogue of methods. On Colab: File, Save a copy in Drive, before you start.
 
 # %%

@@ -7,7 +7,7 @@
 # * say in five lines what each asks of an entry, and what control would show that the question matters;
 # * compare methods at their own scale, and say when they cannot be told apart.
 #
-# **Needs** notebook 02. **Minutes** {reading} to read, 65 for the exercises; runs in about a minute on two cores (pocket
+# **Needs** notebook 02. **Minutes** {reading} to read, {exercises} for the exercises; runs in about a minute on two cores (pocket
 # suite). On Colab: File, Save a copy in Drive, before you start.
 
 # %%

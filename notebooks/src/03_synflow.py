@@ -9,7 +9,7 @@
 # * name what SynFlow cannot see.
 #
 # **Needs** nothing but matrix products; notebook 02 says why we want to drop weights at all.
-# **Minutes** 30 to read, 45 for the exercises; runs in under half a minute on two cores.
+# **Minutes** {reading} to read, {exercises} for the exercises; runs in under half a minute on two cores.
 # This lesson needs no suite and no trained CLIP: it looks the same whatever `SAMERGE_SUITE` says.
 # On Colab: File, Save a copy in Drive, before you start.
 

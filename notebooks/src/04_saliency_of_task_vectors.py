@@ -8,7 +8,7 @@
 # * build a stand-in for R in a vision transformer, and name every choice in it that no paper prescribes;
 # * compare saliency with magnitude on real task vectors, and explain why they agree or not.
 #
-# **Needs** notebooks 01 (task vectors) and 03 (SynFlow). **Minutes** 30 to read, 50 for the exercises; runs in about half
+# **Needs** notebooks 01 (task vectors) and 03 (SynFlow). **Minutes** {reading} to read, {exercises} for the exercises; runs in about half
 # a minute on two cores (pocket suite). On Colab: File, Save a copy in Drive, before you start.
 
 # %% [markdown]

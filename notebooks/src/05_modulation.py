@@ -8,7 +8,7 @@
 # * predict which of them gives all experts the same mask, and measure it;
 # * measure sign conflict before and after pruning, and read a comparison that is closer than its error.
 #
-# **Needs** notebooks 02 (interference) and 04 (saliency). **Minutes** 25 to read, 45 for the exercises; runs in about
+# **Needs** notebooks 02 (interference) and 04 (saliency). **Minutes** {reading} to read, {exercises} for the exercises; runs in about
 # 40 seconds on two cores (pocket suite). On Colab: File, Save a copy in Drive, before you start.
 
 # %% [markdown]

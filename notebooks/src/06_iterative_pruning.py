@@ -8,7 +8,7 @@
 # * explain why so many masks give the same accuracy here: one shared mask, and a scale in disguise;
 # * say when not to use the method, and what evidence would change your mind.
 #
-# **Needs** notebooks 02, 04 and 05. **Minutes** 35 to read, 60 for the exercises; runs in about 45 s on two cores
+# **Needs** notebooks 02, 04 and 05. **Minutes** {reading} to read, {exercises} for the exercises; runs in about 45 s on two cores
 # (pocket suite). On Colab: File, Save a copy in Drive, before you start.
 
 # %% [markdown]

@@ -8,7 +8,7 @@
 # * show that a score of ranks depends on the gauge, and measure how much that moves a result;
 # * put a pruning rule beside random ranks at the same count before you believe it.
 #
-# **Needs** notebooks 01 (task vectors), 02 (TIES) and 04 (saliency). **Minutes** 35 to read, 45 for the exercises; runs in
+# **Needs** notebooks 01 (task vectors), 02 (TIES) and 04 (saliency). **Minutes** {reading} to read, {exercises} for the exercises; runs in
 # about a minute on two cores (pocket suite). On Colab: File, Save a copy in Drive, before you start.
 
 # %% [markdown]

@@ -8,7 +8,7 @@
 # * compare two methods as curves in the ID/OOD plane instead of as two lucky points;
 # * run a shuffle test, and say from it what a saliency score contributes, and what it does not.
 #
-# **Needs** notebooks 01 and 02. **Minutes** 35 to read, 45 for the exercises; runs in about 45 s on two cores (pocket
+# **Needs** notebooks 01 and 02. **Minutes** {reading} to read, {exercises} for the exercises; runs in about 45 s on two cores (pocket
 # suite). On Colab: File, Save a copy in Drive, before you start.
 
 # %%

@@ -9,7 +9,7 @@
 # * derive the one least-squares problem behind RegMean, ACTMat, WUDI and TACT, and choose its Gram matrix;
 # * see what an average over tasks hides: the worst task.
 #
-# **Needs** notebooks 01 and 02. **Minutes** 35 to read, 55 for the exercises; runs in less than a minute on two cores
+# **Needs** notebooks 01 and 02. **Minutes** {reading} to read, {exercises} for the exercises; runs in less than a minute on two cores
 # (pocket suite). On Colab: File, Save a copy in Drive, before you start.
 
 # %%
@@ -538,7 +538,11 @@ for m, row in sorted(results.items(), key=lambda item: -item[1]["ID"]):
 # %% [markdown]
 # Compare with the page at the end of notebook 02. On ViT-B/32 the published order is sum < TIES < Iso-C and TSV-M <
 # WUDI: methods that see directions beat those that see entries. Which part of it holds here, by more than two points?
-#
+
+# %%
+# OPEN 09.open
+
+# %% [markdown]
 # ## What to remember
 #
 # * A matrix update is a list of wires, $S_i u_i v_i^T$. One expert disturbs another where their inputs overlap; the

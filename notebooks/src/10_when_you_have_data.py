@@ -8,7 +8,7 @@
 # * use entropy as a loss without labels, and recognise when it asks for the wrong thing;
 # * put a fair control beside a method that uses labels: plain fine-tuning with the same ones.
 #
-# **Needs** notebooks 01 and 09. **Minutes** 25 to read, 45 for the exercises; runs in less than a minute on two cores
+# **Needs** notebooks 01 and 09. **Minutes** {reading} to read, {exercises} for the exercises; runs in less than a minute on two cores
 # (pocket suite). On Colab: File, Save a copy in Drive, before you start.
 
 # %%

@@ -8,7 +8,7 @@
 # * merge models that you never hold in memory, into one file that open_clip loads;
 # * put your numbers beside a published table, and say which rows mean something and why yours differ.
 #
-# **Needs** notebooks 01 and 02. **Minutes** 35 to read, 30 for the exercises. On Colab choose a T4 (Runtime, Change runtime
+# **Needs** notebooks 01 and 02. **Minutes** {reading} to read, {exercises} for the exercises. On Colab choose a T4 (Runtime, Change runtime
 # type) and File, Save a copy in Drive, before you start. With the real experts it fetches 2.0 GB of models and about
 # 0.2 GB of images, once; minutes on a T4, which nobody has measured yet. What you read here was executed on a miniature, in
 # half a minute: the line under the first cell below says which of the two is running.

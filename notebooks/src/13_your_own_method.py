@@ -8,7 +8,7 @@
 # * say how many images a claim needs, and rank methods no finer than the images allow;
 # * report it on one page, and grade such a page.
 #
-# **Needs** notebooks 01, 02, 06 and 09. **Minutes** 25 to read, 35 for the exercises, an afternoon for your own method; runs in
+# **Needs** notebooks 01, 02, 06 and 09. **Minutes** {reading} to read, {exercises} for the exercises, an afternoon for your own method; runs in
 # about a minute on two cores (pocket suite). On Colab: File, Save a copy in Drive, before you start.
 
 # %% [markdown]

@@ -159,6 +159,32 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "z = normalize(embed([template.format(name) for template in templates]), dim=-1)  # (templates, dim)",
         "- dropped",
     ): "of two sides, 1 is the last",
+    (
+        "09.1",
+        "U, S, Vt = torch.linalg.svd(M, full_matrices=False)",
+        "full_matrices= dropped",
+    ): "the first k columns and rows are the same",
+    (
+        "09.1",
+        "U, S, Vt = torch.linalg.svd(M, full_matrices=False)",
+        "False -> True",
+    ): "the first k columns and rows are the same",
+    (
+        "09.2",
+        "return float(((U.T @ U - identity) * S @ (V.T @ V - identity)).abs().sum())",
+        "- exchanged",
+    ): "the magnitude is the same",
+    ("09.2", WHAT_IS_RETURNED, "absolute"): "a sum of magnitudes is not negative",
+    (
+        "09.5",
+        "return (tau @ C).sum(dim=0) @ torch.linalg.pinv(C.sum(dim=0), hermitian=True)",
+        "True -> False",
+    ): "the general pinv of a symmetric matrix is the same one",
+    (
+        "09.6",
+        "return tau.mT @ tau / length.where(length > 0, 1)",
+        "1 -> 2",
+    ): "any number: it only keeps 0 / 0 away",
     ("10.1", WHAT_IS_RETURNED, "absolute"): "a mean of squares is not negative",
     (
         "10.2",

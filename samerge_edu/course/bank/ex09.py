@@ -2,7 +2,7 @@
 
 import torch
 
-from ..exercise import Exercise, Quiz
+from ..exercise import Exercise, OpenTask, Quiz
 
 WIDE = torch.tensor([[3.0, 1.0, 0.0, -2.0], [0.5, -1.0, 4.0, 1.0], [2.0, 0.0, 1.0, 1.5]])  # (3, 4)
 TALL = WIDE.T.contiguous()
@@ -26,7 +26,7 @@ truncating = Exercise(
 
 @truncating.solution
 def truncate(M, k):
-    """U_k diag(S_k) V_k^T, the best approximation of rank k.  M: (m, n), k: 0..min(m, n) -> (m, n)"""
+    """The matrix of rank k that is nearest to M.  M: (m, n), k: 0..min(m, n) -> (m, n)"""
     U, S, Vt = torch.linalg.svd(M, full_matrices=False)
     return U[:, :k] * S[:k] @ Vt[:k]
 
@@ -110,7 +110,8 @@ def norm_restored(M, k):
 interfering = Exercise(
     id="09.2",
     title="Do the directions of two experts overlap?",
-    goal="Measure how far all experts' singular directions, side by side, are from being orthogonal.",
+    goal="""Measure how far all experts' singular directions, side by side, are from being orthogonal: what is left of
+U^T U beside the identity, and what is left of V^T V, with the strengths in between; all magnitudes added.""",
     minutes=10,
     difficulty=3,
     importance=4,
@@ -124,7 +125,7 @@ interfering = Exercise(
 
 @interfering.solution
 def interference(U, S, V):
-    """|| (U^T U - I) diag(S) (V^T V - I) ||_1, the sum of all magnitudes.
+    """How loud the directions are in each other's place, 0 if those of one side are orthogonal.
 
     U: (m, K), S: (K,), V: (n, K): the singular directions of all experts side by side -> float
     """
@@ -232,6 +233,7 @@ def averaged(U, S, V):
 whitening = Exercise(
     id="09.3",
     title="Whiten the directions",
+    kind="design",
     goal="Find the orthonormal columns that are nearest to the columns of X: all moved a little, none preferred.",
     minutes=10,
     difficulty=3,
@@ -332,15 +334,17 @@ def nothing_changed(X):
 
 flattening = Exercise(
     id="09.4",
-    title="An isotropic spectrum",
-    goal="Iso-C for one matrix: add the experts, then give every singular direction of the sum the mean strength.",
-    minutes=5,
-    difficulty=2,
+    title="Mend an isotropic spectrum",
+    kind="repair",
+    goal="""Iso-C for one matrix: every singular direction of the experts' sum gets the mean strength, and directions of
+strength 0 count in that mean. A copy of the method that goes round differs in two places. Find and mend both.""",
+    minutes=10,
+    difficulty=3,
     importance=4,
     hints=[
-        "Which directions does the sum have, and how strong is each? What should the strengths be afterwards?",
+        "Try it on one expert whose matrix has the strengths 3 and 0, and on two copies of one expert.",
+        "Which matrix is decomposed, the sum? And of how many strengths is the mean taken?",
         "`U, S, Vt` of `tau.sum(dim=0)`; the new strength of each direction is `S.mean()`.",
-        "`S.mean() * U @ Vt`",
     ],
 )
 
@@ -350,6 +354,14 @@ def isotropic(tau):
     """The experts' sum, all of whose singular values are replaced by their mean.  tau: (N, out, in) -> (out, in)"""
     U, S, Vt = torch.linalg.svd(tau.sum(dim=0), full_matrices=False)
     return S.mean() * U @ Vt
+
+
+@flattening.broken
+def broken_isotropic(tau):
+    """The experts' sum, all of whose singular values are replaced by their mean.  tau: (N, out, in) -> (out, in)"""
+    U, S, Vt = torch.linalg.svd(tau.mean(dim=0), full_matrices=False)
+    sigma = S[S > 1e-6].mean()
+    return sigma * U @ Vt
 
 
 PAIR = torch.stack([WIDE, torch.tensor([[0.0, 2.0, 1.0, 1.0], [3.0, 0.0, -1.0, 0.5], [1.0, -1.0, 0.0, 2.0]])])
@@ -391,7 +403,8 @@ def _(isotropic):
 
 
 @flattening.mistake(
-    "You leave directions of strength 0 out of the mean. sigma is the mean of all min(out, in) of them."
+    "It starts from the sum right now. But directions of strength 0 are left out of the mean: sigma is the mean of all "
+    "min(out, in) of them."
 )
 def mean_of_present(tau):
     U, S, Vt = torch.linalg.svd(tau.sum(dim=0), full_matrices=False)
@@ -404,7 +417,10 @@ def sigma_forgotten(tau):
     return U @ Vt
 
 
-@flattening.mistake("You start from the mean of the experts, as one public copy does: N times too small. Take the sum.")
+@flattening.mistake(
+    "sigma is mended. But it starts from the mean of the experts, as one public copy does: N times too small. Take "
+    "the sum."
+)
 def mean_not_sum(tau):
     U, S, Vt = torch.linalg.svd(tau.mean(dim=0), full_matrices=False)
     return S.mean() * U @ Vt
@@ -549,6 +565,7 @@ def with_a_ridge(tau, C):
 weighing = Exercise(
     id="09.6",
     title="Whose wish counts how much",
+    kind="design",
     goal="Make stand-ins for the Grams out of the experts' rows, so that an expert gains nothing by being longer.",
     minutes=10,
     difficulty=3,
@@ -571,10 +588,10 @@ def fair_grams(tau):
     return tau.mT @ tau / length.where(length > 0, 1)
 
 
-@weighing.law("by hand: one row (1, 1), and two rows (3, 0) and (0, 1)")
+@weighing.law("by hand: one row (1, -1), and two rows (3, 0) and (0, 1)")
 def _(fair_grams):
-    tau = torch.tensor([[[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], [[3.0, 0.0], [0.0, 0.0], [0.0, 1.0]]])
-    return fair_grams(tau), torch.tensor([[[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.0], [0.0, 0.1]]])
+    tau = torch.tensor([[[1.0, -1.0], [0.0, 0.0], [0.0, 0.0]], [[3.0, 0.0], [0.0, 0.0], [0.0, 1.0]]])
+    return fair_grams(tau), torch.tensor([[[0.5, -0.5], [-0.5, 0.5]], [[0.9, 0.0], [0.0, 0.1]]])
 
 
 @weighing.law("every expert has 1 to give")
@@ -638,29 +655,38 @@ QUIZZES = [
         "Expert 2 listens to v_2 and answers with u_2. When does it change what the sum answers to v_1?",
         right="b",
         a=(
-            "Only if the inputs overlap and the outputs overlap too.",
+            "If v_2 . v_1 and u_2 . u_1 both are not 0.",
             "Look at the formula: the second term has v_2 . v_1 in it, and u_2 only says where it goes.",
         ),
         b=(
-            "As soon as v_2 . v_1 is not 0.",
+            "If v_2 . v_1 is not 0, whatever u_2 . u_1.",
             "Yes. With orthogonal outputs the disturbance lies beside the own answer, and it is still there.",
         ),
         c=(
-            "As soon as u_2 . u_1 is not 0, whatever the inputs are.",
+            "If u_2 . u_1 is not 0, whatever v_2 . v_1.",
             "An input that does not wake expert 2 brings no answer of it, overlapping or not.",
         ),
-        d=("Never: matrices add up.", "They do, and so the answers to one input add up as well."),
+        d=(
+            "Never: matrices add up entry by entry.",
+            "They do, and so the answers to one input add up as well.",
+        ),
     ),
     Quiz(
         "09.q2",
         "Two experts went in the same direction in one matrix, the second three times as far: tau_2 = 3 tau_1. "
         "What does ACTMat make of them?",
         right="c",
-        a=("2 tau_1, the mean.", "That is WUDI's answer, which divides the length out of C_n."),
-        b=("4 tau_1, the sum.", "They use the same inputs, so their wishes contradict: adding answers neither."),
-        c=("2.8 tau_1.", "Yes: C_2 is nine times C_1, so the weights are 1/10 and 9/10: 0.1 + 0.9 x 3."),
+        a=("2 tau_1, as the mean does.", "That is WUDI's answer, which divides the length out of C_n."),
+        b=(
+            "4 tau_1, as the sum does.",
+            "They use the same inputs, so their wishes contradict: adding answers neither.",
+        ),
+        c=(
+            "2.8 tau_1, near the longer.",
+            "Yes: C_2 is nine times C_1, so the weights are 1/10 and 9/10: 0.1 + 0.9 x 3.",
+        ),
         d=(
-            "3 tau_1, since the longer expert wins.",
+            "3 tau_1: the longer one wins.",
             "It has nine times the say, not all of it.",
         ),
     ),
@@ -686,11 +712,30 @@ QUIZZES = [
         "The neurons of an MLP are put into another order (rows of c_fc, columns of c_proj). Which method notices?",
         right="a",
         a=(
-            "FR, the frequency filter.",
+            "FR, the filter.",
             "Yes: neighbours are no longer neighbours. The network computes the same, its frequencies are others.",
         ),
-        b=("TSV-M.", "Singular values and directions only follow the new order: the merged function is the same."),
-        c=("ACTMat.", "The Grams of c_proj follow the new order of its inputs, and so does the solution."),
-        d=("Task Arithmetic.", "It adds entry by entry: the new order is only a new order."),
+        b=(
+            "TSV-M, whitened.",
+            "Singular values and directions only follow the new order: the merged function is the same.",
+        ),
+        c=("ACTMat, solved.", "The Grams of c_proj follow the new order of its inputs, and so does the solution."),
+        d=("Task Arithmetic", "It adds entry by entry: the new order is only a new order."),
     ),
+]
+
+OPEN = [
+    OpenTask(
+        "09.open",
+        "a Gram of your own",
+        "RegMean, ACTMat, WUDI and TACT differ in C_n alone. Write down a fifth C_n that needs no images, and what it "
+        "claims about the inputs of task n. Say before you run it which task should gain by it and which should pay, "
+        "then enter it beside the others, and compare with your sentence.",
+        [
+            "The claim is about inputs (which directions, how strongly), not about accuracy.",
+            "It is symmetric and positive, and a direction that no expert uses cannot blow up the solve.",
+            "The prediction names tasks, and the result is read task by task, not by the average alone.",
+            "A control stands beside it: the same C_n for all experts, which must give the mean.",
+        ],
+    )
 ]
