@@ -216,6 +216,10 @@ METHODS: dict[str, Method] = {
     "SA-Merging + WUDI": Method(lambda suite: pipe(sa(suite), wudi), 1.0, "2606.00511", 2026),
     # in front of what solves for directions: perhaps the published reading (docs/records.md), an inference
     "SA-Merging + WUDI (optimum)": Method(lambda suite: pipe(sa(suite), wudi_optimum), 1.0, "2606.00511", 2026),
+    "SA-Merging + WUDI (matrices)": Method(
+        lambda suite: pipe(sa(suite), partial(wudi_optimum, scope="matrices")), 1.0, "2606.00511", 2026
+    ),
+    "SA-Merging + Iso-C": Method(lambda suite: pipe(sa(suite), iso_c), 1.3, "2606.00511", 2026),
     "SA-Merging + TSV-M": Method(lambda suite: pipe(sa(suite), tsv_m), 1.0, "2606.00511", 2026),
     "SA-Merging + ACTMat": Method(lambda suite: pipe(sa(suite), actmat), 1.0, "2606.00511", 2026),
     "SA-Merging (p = 0.02) + ACTMat": Method(lambda suite: pipe(sa(suite, p=0.02), actmat), 1.0, "2606.00511", 2026),

@@ -436,6 +436,52 @@ se.claim("12.fewer_experts", by=on_two[2] - on_two[len(suite.experts)], at_least
 # QUIZ 12.q2
 
 # %% [markdown]
+# ## Two checkpoints of your own
+#
+# Nothing of this needs a suite. A base and experts that were fine-tuned from it are enough: modules, state dicts,
+# safetensors files, Hugging Face folders, PEFT adapters, in any mixture. Put your paths into `yours`. While it is empty, two
+# experts of the suite stand in, as files. **Predict:** which two of the four merges below raise an error, which one only
+# warns?
+
+# %%
+yours = {"base": None, "experts": []}  # such as {"base": "base.safetensors", "experts": ["a.safetensors", "folder_of_b"]}
+if not yours["experts"]:
+    yours = {"base": folder / "base.safetensors", "experts": [folder / f"{t}.safetensors" for t in suite.id_tasks[:2]]}
+    se.save_params(yours["base"], suite.theta_0)
+    for file, theta in zip(yours["experts"], suite.experts.values(), strict=False):
+        se.save_params(file, theta)
+
+theta = se.merge(yours["base"], yours["experts"], "TIES", density=0.2)
+print({key: theta.record[key] for key in ("method", "lam", "lam_from", "knobs", "experts")})
+
+# %%
+import warnings
+
+base = dict(se.LazyParams(yours["base"])) if pathlib.Path(yours["base"]).is_file() else dict(suite.theta_0)
+stranger = {k: torch.randn(v.shape, generator=torch.Generator().manual_seed(0)).to(v) for k, v in base.items()}
+key = next(k for k, v in base.items() if v.dim() == 2)
+wrong = {
+    "fine-tuned": {k: 1.01 * v for k, v in base.items()},
+    "another base's": stranger,
+    "another width": base | {key: base[key][:, :-1]},
+    "diverged": base | {key: base[key] * float("nan")},
+}
+for what, expert in wrong.items():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            se.merge(base, [expert], "TIES")
+            print(f"{what}: {said[0].message if said else 'merged'}")
+        except ValueError as e:
+            print(f"{what}: ValueError: {e}")
+
+# %% [markdown]
+# A stranger has the right names and shapes, and its merge is noise: only the distance tells. The same on the command line,
+# written as a folder that `from_pretrained` loads: `samerge-edu merge --base A --expert B --expert C --method TIES --out DIR`,
+# with `--dry-run` first. SA-Merging needs the network too (`model=` and `example=`); `docs/merge_your_own.md` has a
+# timm ViT, PEFT adapters and a RoBERTa.
+
+# %% [markdown]
 # ## A trap that raises no error: half precision
 #
 # A model in 16 bits runs as well as in 32, so why not merge in 16 bits, in half the memory? bfloat16 keeps 8 significant bits: next

@@ -22,21 +22,26 @@ from torch.nn import functional as F
 from ..adaptation.adamerging import adamerging, entropy
 from ..adaptation.atlas import atlas
 from ..adaptation.coefficients import weigh
+from ..adaptation.df_merge import df_merge
 from ..adaptation.evolve import evolve
 from ..adaptation.surgery import surgery
 from ..evaluate import id_average, scores
+from ..merges.acm import acm
 from ..merges.average import average
 from ..merges.fisher import fisher
 from ..merges.iso import iso_c
 from ..merges.regmean import regmean
+from ..merges.regmean_pp import regmean_pp
 from ..merges.task_arithmetic import task_arithmetic
 from ..merges.tsv_m import tsv_m
-from ..methods import of_experts
+from ..methods import grams_above, information, of_experts
 from ..params import Params, add
-from ..statistics import embed, input_grams, labelled, logits, on_device
+from ..statistics import embed, gradients, input_grams, labelled, logits, on_device
 from ..statistics import fisher as fisher_information
 from ..suites.suite import Suite
+from ..transforms.cat import cat as cat_merging
 from ..transforms.lwptv import lwptv
+from ..transforms.sta import sta
 
 FILE = Path(__file__).with_suffix(".json")
 TEST_IMAGES = 100
@@ -65,6 +70,11 @@ def merged(merge: Callable[..., Params], lam: float = 1.0) -> Callable[..., Poin
 
 def adapted(suite: Suite, taus: Sequence[Params], n: int, **knobs) -> Params:
     return weigh(taus, adamerging(suite, taus, n=n, **knobs))
+
+
+def loss_gradients(suite: Suite, n: int) -> list[Params]:
+    """Of each task's loss at the base: what STA looks at."""
+    return [gradients(suite, suite.theta_0, task, n) for task in suite.id_tasks]
 
 
 def operated(merge: Callable[..., Params], lam: float = 1.0, **knobs) -> Callable[..., Point]:
@@ -141,6 +151,20 @@ CURVES: dict[str, Curve] = {
     "LwPTV + AdaMerging": Curve(merged(lambda suite, taus, n: adapted(suite, lwptv(taus), n)), (64,)),
     "fine-tuned base": Curve(lambda suite, taus, n: (fine_tune(suite, suite.theta_0, n=n), {}), (64,), "labelled"),
     "Evolution": Curve(merged(lambda suite, taus, n: evolve(suite, taus, trials=40, n_val=n)[0]), (64,), "labelled"),
+    "CAT Merging": Curve(
+        merged(lambda suite, taus, n: task_arithmetic(cat_merging(taus, of_experts(suite, input_grams, n=n))), 0.3),
+        (1, 4, 16),
+    ),
+    "ACM": Curve(merged(lambda suite, taus, n: acm(taus, information(suite, n)), 0.3), (4, 16)),
+    "RegMean++": Curve(merged(lambda suite, taus, n: regmean_pp(taus, grams_above(suite, n))), (4, 64)),
+    "STA": Curve(
+        merged(lambda suite, taus, n: task_arithmetic(sta(taus, loss_gradients(suite, n))), 0.3), (4, 64), "labelled"
+    ),
+    "DF-Merge": Curve(merged(lambda suite, taus, n: df_merge(suite, taus, n_val=n)[0]), (16,), "labelled"),
+    "TSV-M + Surgery": Curve(operated(lambda suite, taus, n: tsv_m(taus)), (64,), task_id=True),
+    "fine-tuned TSV-M": Curve(
+        lambda suite, taus, n: (fine_tune(suite, add(suite.theta_0, tsv_m(taus)), n=n), {}), (16, 64), "labelled"
+    ),
 }
 """In the order of measuring: what the figure cannot do without comes first."""
 
