@@ -212,7 +212,8 @@ def check_method(fn: Callable[[Sequence[Mapping[str, Tensor]]], Mapping[str, Ten
 
     Required: it can be called with a list alone, returns the same names, shapes and dtypes, finite numbers, the same
     numbers twice, and leaves its inputs alone. The others are for your information: a method may well depend on the
-    order of the experts, if it means to. Nothing is raised; look at `.ok`, or print the report.
+    order of the experts, if it means to. Whatever fn does, nothing is raised; look at `.ok`, or print the report.
+    Raises RuntimeError under `python -O`, which takes the assertions away: everything would seem to hold.
 
     >>> def my_mean(taus):
     ...     return {key: sum(tau[key] for tau in taus) / len(taus) for key in taus[0]}
@@ -222,6 +223,8 @@ def check_method(fn: Callable[[Sequence[Mapping[str, Tensor]]], Mapping[str, Ten
     >>> print(str(report).splitlines()[0])
     my_mean: ready for the leaderboard
     """
+    if not __debug__:
+        raise RuntimeError("check_method: got python -O, which skips assertions, expected Python without it")
     report = Report(name or getattr(fn, "__name__", "method"))
     for check in REQUIRED:
         report.required[_words(check)] = _seen(check, fn)

@@ -1,5 +1,8 @@
 """`se.check_method`: what it says of good and of bad methods."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -92,3 +95,10 @@ def test_every_required_check_fails_for_something():
         if why
     }
     assert len(seen) == len(REQUIRED)
+
+
+def test_without_assertions_nothing_is_said_to_hold():
+    program = "import samerge_edu as se; print(se.check_method(lambda taus: {}))"
+    done = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("got python -O, which skips assertions, expected Python without it")
