@@ -14,6 +14,7 @@ from tiny_suite import TinySuite
 from typer.testing import CliRunner
 
 from samerge_edu import cli, doctor, leaderboard, names, studies, suites
+from samerge_edu.course import lessons
 from samerge_edu.methods import DATA_METHODS, LORA_METHODS, METHODS
 from samerge_edu.studies import VARIANTS
 from samerge_edu.suites.published.manifest import SUITES
@@ -275,7 +276,7 @@ def test_nothing_is_written_through_a_link_to_nothing(run, shipped, tmp_path, ta
 
 
 def test_the_checkout_has_its_notebooks_beside_the_package(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "samerge_edu" / "cli.py"))
+    monkeypatch.setattr(lessons, "__file__", str(tmp_path / "samerge_edu" / "course" / "lessons.py"))
     with pytest.raises(ValueError, match="no notebooks"):
         cli.notebook_folder()
     for folder in (tmp_path / "notebooks", tmp_path / "samerge_edu" / "notebooks"):

@@ -89,9 +89,14 @@ SEEN: dict[str, Callable] = {  # where more than one answer is right: what of (a
 
 def drawn(exercise: Exercise, seed: int) -> Exercise:
     """The exercise with CASES more laws, drawn with this seed. Raises ValueError if the seed is no whole number >= 0."""
+    check_seed(seed)
+    return _drawn(exercise, seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError for what is no whole number from 0 on."""
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"seed: got {seed!r}, expected a whole number from 0 on")
-    return _drawn(exercise, seed)
 
 
 @functools.lru_cache(maxsize=256)

@@ -43,20 +43,20 @@ class CannotFork(Exception):
 
 
 def run_limited(
-    job: Job, seconds: float = 10.0, megabytes: int = MEGABYTES, between: float | None = None, fork_only: bool = False
+    job: Job, seconds: float = 10.0, megabytes: int = MEGABYTES, between: float | None = None, alone: bool = False
 ) -> dict:
     """job's result with the key "printed" added, or {"stopped": "time" | "memory" | "crash", "trying": ...}.
 
     `seconds` is wall-clock time; `megabytes` is the memory that the job may take. A job of several parts may report each
-    part, and have `between` seconds from one report to the next (`seconds` stays the limit of all). Raises OSError or
-    CannotFork with `fork_only`, for a job that must not run in this process.
+    part, and have `between` seconds from one report to the next (`seconds` stays the limit of all). With `alone` the
+    child has nothing open that this process has, and the job is never run in this process: raises OSError or CannotFork.
     """
     between = seconds if between is None else between
-    if CAN_FORK or fork_only:
+    if CAN_FORK or alone:
         try:
-            return _in_a_child(job, seconds, megabytes, between)
+            return _in_a_child(job, seconds, megabytes, between, alone)
         except (CannotFork, OSError):  # OSError: no room for another process
-            if fork_only:
+            if alone:
                 raise
     return _in_a_thread(job, seconds, megabytes, between)
 
@@ -79,14 +79,14 @@ def no_keyboard() -> Generator[None]:
 # ---------------------------------------------------------------------------- a forked child
 
 
-def _in_a_child(job: Job, seconds: float, megabytes: int, between: float) -> dict:
+def _in_a_child(job: Job, seconds: float, megabytes: int, between: float, alone: bool) -> dict:
     read_end, write_end = os.pipe()
     sys.stdout.flush()
     with warnings.catch_warnings():  # Python 3.12 warns of fork beside threads; the child uses none of them
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _answer(job, write_end, megabytes)  # never returns
+        _answer(job, write_end, megabytes, alone)  # never returns
     os.close(write_end)
     try:
         lines, in_time = _read_lines(read_end, seconds, between)
@@ -104,12 +104,15 @@ def _in_a_child(job: Job, seconds: float, megabytes: int, between: float) -> dic
     return {"stopped": "crash" if in_time else "time", "trying": result.get("trying", "")}
 
 
-def _answer(job: Job, write_end: int, megabytes: int) -> None:
+def _answer(job: Job, write_end: int, megabytes: int, alone: bool) -> None:
     """The child's whole life: limits, job, one line of JSON for each step, exit."""
     try:
         os.setsid()  # the leader of a group of its own, to which every process belongs that it starts
         faulthandler.disable()  # a crash is told in one line by the parent
         gc.freeze()  # nothing of the kernel's (sockets, files) may be finalised here
+        if alone:
+            os.closerange(3, write_end)
+            os.closerange(write_end + 1, os.sysconf("SC_OPEN_MAX"))
         torch.set_num_threads(1)  # torch's thread pool does not survive a fork: with two threads it hangs
         printed = io.StringIO()
         with (

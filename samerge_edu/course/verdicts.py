@@ -7,6 +7,7 @@ from .draws import drawn
 from .examine import examine, shortened
 from .exercise import Exercise
 from .limits import OUT_OF_MEMORY, run_limited
+from .progress import remember
 
 SIGNS = {"PASS": "✓ ", "NOT YET": "✗ ", "ERROR": "! ", "TODO": ""}  # seen from afar, and without colour
 LONGEST_LINE = 1000  # characters
@@ -76,6 +77,8 @@ def verdict_on(id: str, function: Callable, seed: int | None = None) -> dict:
         verdict = {"verdict": "ERROR", "error": error}
     if "stopped" in verdict:
         verdict = {"verdict": "ERROR", "error": why_stopped(verdict["stopped"], task), "law": verdict["trying"]}
+    if verdict["verdict"] == "PASS" and function is not task.reference:
+        remember(id)
     if seed is not None:
         return verdict | {"seed": seed}  # settle asks for the public verdict
     _last[id] = (function, verdict)
