@@ -40,7 +40,7 @@ trap 'cp "$log" "${NBGRADER_LOG:-/dev/null}"; rm -rf "$work"' EXIT
 cd "$work"
 # the kernel is this environment's, which has both packages
 python -m ipykernel install --prefix "$work/kernel" --name python3 >/dev/null 2>&1
-export JUPYTER_PATH=$work/kernel/share/jupyter
+export JUPYTER_PATH=$work/kernel/share/jupyter:$("$samerge" -c 'import sys; print(sys.prefix)')/share/jupyter
 python - <<'PY'
 import importlib.metadata as m, platform
 names = ("nbgrader", "nbconvert", "jupyterlab", "torch")

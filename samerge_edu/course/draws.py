@@ -11,6 +11,7 @@ import functools
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ class Lot:
     def layers(self, n: int) -> list[Tensor]:
         """n matrices (out, in) in a row, the first layer first."""
         widths = [2 + width for width in self.order(n + 1)]
-        return [self.normal(after, before) for before, after in zip(widths, widths[1:], strict=False)]
+        return [self.normal(after, before) for before, after in pairwise(widths)]
 
     def conditioned(self, rows: int, columns: int) -> Tensor:
         """A matrix whose singular values lie apart, from 1 up to min(rows, columns), in a random place."""
@@ -88,7 +89,7 @@ SEEN: dict[str, Callable] = {  # where more than one answer is right: what of (a
 
 
 def drawn(exercise: Exercise, seed: int) -> Exercise:
-    """The exercise with CASES more laws, drawn with this seed. Raises ValueError if the seed is no whole number >= 0."""
+    """The exercise with CASES more laws, drawn with this seed. Raises ValueError for a seed that check_seed refuses."""
     check_seed(seed)
     return _drawn(exercise, seed)
 

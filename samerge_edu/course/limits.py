@@ -47,9 +47,10 @@ def run_limited(
 ) -> dict:
     """job's result with the key "printed" added, or {"stopped": "time" | "memory" | "crash", "trying": ...}.
 
-    `seconds` is wall-clock time; `megabytes` is the memory that the job may take. A job of several parts may report each
-    part, and have `between` seconds from one report to the next (`seconds` stays the limit of all). With `alone` the
-    child has nothing open that this process has, and the job is never run in this process: raises OSError or CannotFork.
+    `seconds` is wall-clock time; `megabytes` is the memory that the job may take. A job of several parts may report
+    each part, and have `between` seconds from one report to the next (`seconds` stays the limit of all). With `alone`
+    the child has nothing open that this process has, and the job never runs in this process: raises OSError or
+    CannotFork instead.
     """
     between = seconds if between is None else between
     if CAN_FORK or alone:
@@ -169,7 +170,7 @@ def _read_lines(read_end: int, seconds: float, between: float) -> tuple[list[dic
 
 
 def _parsed(text: bytes) -> list[dict]:
-    """The complete lines, up to the first that is no dictionary in JSON: the job itself may have written into the pipe."""
+    """The complete lines, up to the first that is no dictionary in JSON: the job itself may write into the pipe."""
     lines = []
     with contextlib.suppress(ValueError, RecursionError):
         for line in text.decode("utf-8", errors="replace").split("\n")[:-1]:

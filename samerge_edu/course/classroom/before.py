@@ -1,7 +1,8 @@
 """Before a notebook goes to nbgrader: would it stumble? If so, over which cell, and what to do.
 
-nbgrader finds exercises by the metadata of their cells. It stops at two cells with one grade_id, gives no points where a
-cell's metadata is lost, and puts its own check in the place of a changed one; none of the three tells the student.
+nbgrader finds exercises by the metadata of their cells. At two cells with one grade_id it stops, and speaks of an old
+version of the metadata; where the metadata is lost it finds nothing; a changed check it replaces. None of the three
+tells the student.
 """
 
 from collections import Counter
@@ -26,7 +27,9 @@ def problems(path: Path) -> list[str]:
     found = []
     for id, n in ids.items():
         if n > 1:
-            found.append(f"copied cell: {n} cells are '{id}', and nbgrader stops at the second. Delete all but one.")
+            found.append(
+                f"copied cell: {n} cells are '{id}', and nbgrader stops there, and the student has no grade. Delete all but one."
+            )
     asked = [
         task for task in tasks if {solution_id(task), check_id(task)} & set(ids) or f'"{task.id}"' in _sources(cells)
     ]

@@ -46,8 +46,8 @@ def check_submission(
 ) -> None:
     """Before nbgrader: is anything wrong with the file?
 
-    Names cells that were copied, lost their metadata or were changed: nbgrader fails at them, and does not say why. Runs
-    nothing. Exit code 1 if something is wrong.
+    Names cells that were copied, lost their metadata or were changed: nbgrader fails at them, and does not say why.
+    Runs nothing. Exit code 1 if something is wrong.
     """
     with one_line_errors():
         from .before import problems

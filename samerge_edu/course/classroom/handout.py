@@ -104,11 +104,12 @@ def chosen(numbers: Sequence[str], plan: str | None) -> list[str]:
 
 
 def edition(notebook: dict, solutions: str, hints: bool) -> dict:
-    """A copy without outputs; `solutions` no: no answer is in it, folded: below each exercise, yes: in place of stubs."""
+    """A copy without outputs; `solutions`: "no" answer is in it, "folded" below each exercise, "yes" in place of stubs."""
     cells = []
     for cell in _copied(notebook["cells"]):
-        if (task := task_of(cell)) and solutions == "yes":
-            cell["source"] = f'{task.solution_source}\n\n\nse.check("{task.id}", {task.name})'
+        if task := task_of(cell):
+            program = task.solution_source if solutions == "yes" else task.stub_source
+            cell["source"] = f'{program}\n\n\nse.check("{task.id}", {task.name})'
         cells.append(cell)
     return notebook | {"cells": unfolded(cells, () if solutions == "folded" else _answers(solutions), hints)}
 
