@@ -501,7 +501,7 @@ def _(lot: Lot) -> tuple:
 
     def embed(captions: list[str]) -> Tensor:
         """The sum of its letters' vectors."""
-        return torch.stack([sum(table[ord(letter) % 128] for letter in caption) for caption in captions])
+        return torch.stack([table[[ord(letter) % 128 for letter in caption]].sum(dim=0) for caption in captions])
 
     words, frames = ["otter", "parrot", "tree", "rat", "violin"], ["a {}", "a photo of a {}", "{}, drawn", "the old {}"]
     classes = [words[i] for i in lot.order(5)][: lot.whole(2, 4)]

@@ -180,7 +180,7 @@ def _in_an_interpreter(path: Path, seed: int | None, stopped: dict[str, str], un
     question = json.dumps([str(path), seed, stopped, [str(folder) for folder in unreadable]])
     root = str(Path(__file__).parents[3])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-    command = [sys.executable, "-m", __spec__.name, question]
+    command = [sys.executable, "-m", f"{__package__}.alone", question]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=WHOLE + 60)
         answer = json.loads(done.stdout.splitlines()[-1])

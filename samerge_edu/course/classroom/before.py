@@ -28,11 +28,10 @@ def problems(path: Path) -> list[str]:
     for id, n in ids.items():
         if n > 1:
             found.append(
-                f"copied cell: {n} cells are '{id}', and nbgrader stops there, and the student has no grade. Delete all but one."
+                f"copied cell: {n} cells are '{id}'. nbgrader stops there, without a grade. Delete all but one."
             )
-    asked = [
-        task for task in tasks if {solution_id(task), check_id(task)} & set(ids) or f'"{task.id}"' in _sources(cells)
-    ]
+    text = "\n".join(cell["source"] for cell in cells)
+    asked = [task for task in tasks if {solution_id(task), check_id(task)} & set(ids) or f'"{task.id}"' in text]
     for task in asked:
         found += _of_one(task, cells, ids)
     for task in asked:
@@ -51,16 +50,13 @@ def _of_one(task: Exercise, cells: list[dict], ids: Counter) -> list[str]:
     for cell in cells:
         if grade_id(cell) == check_id(task) and cell["source"].strip() != public_check(task):
             found.append(f"tampered: {task.id}: the check was changed. nbgrader puts the original back: undo it.")
-        if grade_id(cell) == solution_id(task) and f"def {task.name}(" not in cell["source"]:
+        if grade_id(cell) == solution_id(task) and task.name not in cell["source"]:
             found.append(f"tampered: {task.id}: its cell no longer defines {task.name}: put it back there.")
     return found
 
 
 def grade_id(cell: dict) -> str:
     """What nbgrader calls a cell, "" if it does not know it."""
-    marks = cell.get("metadata", {}).get("nbgrader")
+    metadata = cell.get("metadata")
+    marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
     return str(marks.get("grade_id", "")) if isinstance(marks, dict) else ""
-
-
-def _sources(cells: list[dict]) -> str:
-    return "\n".join(cell["source"] for cell in cells)

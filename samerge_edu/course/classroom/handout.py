@@ -14,7 +14,9 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from ..bank import exercise
 from ..draws import check_seed
@@ -69,9 +71,7 @@ def handout(
         path = lessons()[number]
         notebook = json.loads(path.read_text(encoding="utf-8"))
         if plan is not None:
-            from .plans import reduced
-
-            notebook = reduced(notebook, plan, number)
+            notebook = _plans().reduced(notebook, plan, number)
         if format == "nbgrader":
             made[folder / "source" / path.stem / path.name] = for_nbgrader(notebook, seed, solutions, hints)
             continue
@@ -88,13 +88,15 @@ def handout(
     return list(made), seed
 
 
+def _plans() -> ModuleType:
+    return import_module(f"{__package__}.plans")
+
+
 def chosen(numbers: Sequence[str], plan: str | None) -> list[str]:
     """The lessons asked for, in order. Raises ValueError for one that is not there."""
     known = list(lessons())
     if plan is not None:
-        from .plans import plan_named
-
-        known = plan_named(plan).lessons
+        known = _plans().plan_named(plan).lessons
     if unknown := [number for number in numbers if number not in known]:
         raise ValueError(f"lessons: got '{unknown[0]}', expected some of {', '.join(known)}")
     return [number for number in known if number in numbers or not numbers]
@@ -104,7 +106,7 @@ def chosen(numbers: Sequence[str], plan: str | None) -> list[str]:
 
 
 def edition(notebook: dict, solutions: str, hints: bool) -> dict:
-    """A copy without outputs; `solutions`: "no" answer is in it, "folded" below each exercise, "yes" in place of stubs."""
+    """A copy without outputs. `solutions`: "no" answer is in it, they are "folded", or "yes": in place of stubs."""
     cells = []
     for cell in _copied(notebook["cells"]):
         if task := task_of(cell):
@@ -172,8 +174,8 @@ def for_nbgrader(notebook: dict, seed: int, solutions: str = "no", hints: bool =
             f'se.check("{task.id}", {task.name}, seed={seed}, must_pass=True)\n### END HIDDEN TESTS'
         )
         # a wrong answer is an error for nbgrader, and no end for `Run All`
-        check["metadata"] = {"tags": ["check", "raises-exception"]}
-        check["metadata"]["nbgrader"] = _marks(check_id(task), grade=True, locked=True, points=task.importance)
+        marks = _marks(check_id(task), grade=True, locked=True, points=task.importance)
+        check["metadata"] = {"tags": ["check", "raises-exception"], "nbgrader": marks}
         cells.append(check)
     return notebook | {"cells": unfolded(cells, () if solutions == "folded" else ANSWERS, hints)}
 
