@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -61,10 +62,12 @@ def examined(path: Path, seed: int | None = None, unreadable: Sequence[Path] = (
 @cache
 def warm(lesson: str, seed: int | None) -> None:
     """Work out here, once, what the process of every notebook of this lesson is going to ask of the bank."""
-    for task in map(partial(asked, seed), chapter(lesson).EXERCISES):
-        kinds_of_reference(task)
-        for wrong in (*task.mistakes, *slips(task.reference)):
-            trials_of(task, wrong.function)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # wrong programs do what torch warns of
+        for task in map(partial(asked, seed), chapter(lesson).EXERCISES):
+            kinds_of_reference(task)
+            for wrong in (*task.mistakes, *slips(task.reference)):
+                trials_of(task, wrong.function)
 
 
 def asked(seed: int | None, task: Exercise) -> Exercise:

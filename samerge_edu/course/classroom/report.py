@@ -21,7 +21,7 @@ OTHER = "an answer that the bank does not know"
 KINDS = {  # verdict -> what the page calls it, its colour (Okabe and Ito: told apart by everybody) and its pattern
     "PASS": ("solved", "#0072b2"),
     "NOT YET": ("wrong", "#e69f00"),
-    "ERROR": ("an error", "#d55e00"),
+    "ERROR": ("with an error", "#d55e00"),
     "TODO": ("not begun", "#bbbbbb"),
     MISSING: ("not in the notebook", "#777777"),
 }
@@ -118,14 +118,15 @@ def _legend() -> str:
 
 
 def _misconceptions(graded: list[dict]) -> str:
-    """The most frequent ones, with the hint of the bank, and for the rest the last hint of the exercise."""
+    """The most frequent ones, with the bank's hint; behind them what it does not know, with the exercise's hint."""
     counts = Counter(
         (row["exercise"], row["misconception"]) for row in graded if row["verdict"] in ("NOT YET", "ERROR")
     )
     if not counts:
         return "<p>Nothing: every answer that was begun is right.</p>"
     items = []
-    for (id, key), n in counts.most_common(MOST_COMMON):
+    known_first = sorted(counts.items(), key=lambda item: (not item[0][1], -item[1]))
+    for (id, key), n in known_first[:MOST_COMMON]:
         task = exercise(id)
         hint = next((m.hint for m in task.mistakes if m.key == key), None)
         what = key.replace("_", " ") if hint else OTHER
