@@ -8,7 +8,10 @@ import typer
 from ...one_line import one_line_errors
 
 app = typer.Typer(
-    help="For those who teach: hand out, grade, report.", no_args_is_help=True, pretty_exceptions_enable=False
+    help="For those who teach: hand out, grade, report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
@@ -44,7 +47,7 @@ def handout(
 def check_submission(
     file: Annotated[Path, typer.Argument(help="Your notebook, as you are about to hand it in.")],
 ) -> None:
-    """Before nbgrader: is anything wrong with the file?
+    """Look for what nbgrader would stumble over in a file.
 
     Names cells that were copied, lost their metadata or were changed: nbgrader fails at them, and does not say why.
     Runs nothing. Exit code 1 if something is wrong.
