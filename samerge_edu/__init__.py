@@ -37,6 +37,7 @@ HOME = {  # public name -> the module it lives in
     "check": "course.verdicts",
     "settle": "course.verdicts",
     "hint": "course.verdicts",
+    "progress": "course.progress",
     "quiz": "course.quizzes",
     "answer": "course.quizzes",
     "show": "course.bands",

@@ -9,8 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import __version__, names
+from .course.classroom import cli as classroom
+from .course.lessons import notebook_folder
+from .one_line import one_line_errors
 
 if TYPE_CHECKING:  # it loads torch, which `--help` does not need
     from .suites.suite import Suite
@@ -28,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(classroom.app, name="class")
 
 PerClass = Annotated[
     int | None,
@@ -71,16 +74,6 @@ def about(
     ] = False,
 ) -> None:
     """Model merging to learn from: SA-Merging, LwPTV and their rivals on real CLIP experts."""
-
-
-@contextmanager
-def one_line_errors() -> Generator[None]:
-    """Turn a complaint about input, files or memory into one line on stderr and exit code 2."""
-    try:
-        yield
-    except (ValueError, OSError, MemoryError, ImportError) as e:
-        typer.echo(f"samerge-edu: {' '.join(str(e).split())}", err=True)
-        raise typer.Exit(2) from None
 
 
 # ---------------------------------------------------------------------------- leaderboard
@@ -517,16 +510,6 @@ def doctor(
 
 
 # ---------------------------------------------------------------------------- notebooks
-
-
-def notebook_folder() -> Path:
-    """Where the course is: inside an installed package, or beside the package in a checkout."""
-    here = Path(__file__).parent
-    folders = [here / "notebooks", here.parent / "notebooks"]
-    for folder in folders:
-        if any(folder.glob("*.ipynb")):
-            return folder
-    raise ValueError("this installation has no notebooks: install samerge-edu again")
 
 
 @app.command()

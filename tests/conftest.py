@@ -1,6 +1,10 @@
 """A hub of our own for tests that download, and what pytest leaves alone."""
 
+import os
+
 import pytest
+
+os.environ["SAMERGE_PROGRESS"] = os.devnull  # what a test solves is nobody's progress
 
 # the demo lesson is the source of a notebook, not a module with doctests
 collect_ignore = ["demo_lesson", "mutate.py", "benchmarks", "golden", "checked_shapes.py"]

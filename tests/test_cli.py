@@ -14,6 +14,8 @@ from tiny_suite import TinySuite
 from typer.testing import CliRunner
 
 from samerge_edu import cli, doctor, leaderboard, names, studies, suites
+from samerge_edu.course import lessons
+from samerge_edu.course.classroom import cli as classroom
 from samerge_edu.methods import DATA_METHODS, LORA_METHODS, METHODS
 from samerge_edu.studies import VARIANTS
 from samerge_edu.suites.published.manifest import SUITES
@@ -275,7 +277,7 @@ def test_nothing_is_written_through_a_link_to_nothing(run, shipped, tmp_path, ta
 
 
 def test_the_checkout_has_its_notebooks_beside_the_package(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "samerge_edu" / "cli.py"))
+    monkeypatch.setattr(lessons, "__file__", str(tmp_path / "samerge_edu" / "course" / "lessons.py"))
     with pytest.raises(ValueError, match="no notebooks"):
         cli.notebook_folder()
     for folder in (tmp_path / "notebooks", tmp_path / "samerge_edu" / "notebooks"):
@@ -373,14 +375,23 @@ def test_one_ctrl_c_lets_jupyterlab_ask_and_the_second_ends_both(tmp_path):
 # ---------------------------------------------------------------------------- the program itself
 
 
-COMMANDS = [command.callback.__name__.replace("_", "-") for command in cli.app.registered_commands]
+def names_of(commands):
+    return [command.callback.__name__.replace("_", "-") for command in commands]
 
 
-def test_help_lists_every_command_and_cuts_no_summary():
-    shown = CliRunner().invoke(cli.app, ["--help"], env={"COLUMNS": "80"}).output
+COMMANDS = names_of(cli.app.registered_commands)
+
+
+@pytest.mark.parametrize(
+    ("group", "commands"),
+    [([], [*COMMANDS, "class"]), (["class"], names_of(classroom.app.registered_commands))],
+    ids=["samerge-edu", "class"],
+)
+def test_help_lists_every_command_and_cuts_no_summary(group, commands):
+    shown = CliRunner().invoke(cli.app, [*group, "--help"], env={"COLUMNS": "80"}).output
     assert {"leaderboard", "doctor", "prefetch", "merge", "notebooks", "lab", "course"} <= set(COMMANDS)
     summaries = dict(line.split(maxsplit=1) for line in shown.partition("Commands:\n")[2].strip().splitlines())
-    assert list(summaries) == COMMANDS
+    assert list(summaries) == commands
     assert [name for name, summary in summaries.items() if not summary.endswith(".") or summary.endswith("..")] == []
 
 

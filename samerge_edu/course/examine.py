@@ -253,15 +253,15 @@ def in_words(kind: Any) -> str:
 # ---------------------------------------------------------------------------- comparing
 
 
-def same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any, rtol: float = RTOL, atol: float = ATOL) -> bool:
     """Equal up to rounding: numbers and tensors by value and shape, containers item by item."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+        return a.keys() == b.keys() and all(same(a[k], b[k], rtol, atol) for k in a)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(same(x, y, rtol, atol) for x, y in zip(a, b, strict=True))
     if is_numeric(a) and is_numeric(b):
         a, b = as_tensor(a), as_tensor(b)
-        return a.shape == b.shape and torch.allclose(a, b, rtol=RTOL, atol=ATOL, equal_nan=True)
+        return a.shape == b.shape and torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
     return a is b or (type(a) is type(b) and bool(a == b))
 
 

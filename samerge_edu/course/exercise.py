@@ -126,13 +126,17 @@ class Exercise:
         """Signature and docstring of the reference, and a body that says whose turn it is; or what is to be mended."""
         if self.to_mend is not None:
             return _source(self.to_mend).replace(f"def {self.to_mend.__name__}(", f"def {self.name}(", 1)
+        return f'{self.head_source}\n    raise NotImplementedError("your turn")'
+
+    @property
+    def head_source(self) -> str:
+        """Signature and docstring of the reference."""
         source = self.solution_source
         (function,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
         head = function.body[0]  # the docstring
         if not (isinstance(head, ast.Expr) and isinstance(head.value, ast.Constant)):
             raise ValueError(f"exercise {self.id}: the solution has no docstring, expected one with the shapes")
-        lines = source.splitlines()[: head.end_lineno]
-        return "\n".join([*lines, '    raise NotImplementedError("your turn")'])
+        return "\n".join(source.splitlines()[: head.end_lineno])
 
 
 def _source(function: FunctionType) -> str:

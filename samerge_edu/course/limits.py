@@ -32,6 +32,7 @@ CAN_FORK = sys.platform.startswith("linux")
 MEGABYTES = 2048  # that a check may allocate beyond what the kernel holds already
 OUT_OF_MEMORY = f"stopped: it asked for more than {MEGABYTES} MB"
 PRINTED = 300  # characters of the learner's own prints that are passed on
+ANSWER = 4 * 2**20  # bytes that a child may answer: more is no answer
 
 Job = Callable[[Callable[[str], None]], dict]
 """A job gets `report`, to say what it is about to try, and returns a dictionary that JSON can hold."""
@@ -41,15 +42,24 @@ class CannotFork(Exception):
     """torch refuses autograd in a child whose parent has used it on a GPU: the job needs the thread."""
 
 
-def run_limited(job: Job, seconds: float = 10.0, megabytes: int = MEGABYTES) -> dict:
+def run_limited(
+    job: Job, seconds: float = 10.0, megabytes: int = MEGABYTES, between: float | None = None, alone: bool = False
+) -> dict:
     """job's result with the key "printed" added, or {"stopped": "time" | "memory" | "crash", "trying": ...}.
 
-    `seconds` is wall-clock time; `megabytes` is the memory that the job may take.
+    `seconds` is wall-clock time; `megabytes` is the memory that the job may take. A job of several parts may report
+    each part, and have `between` seconds from one report to the next (`seconds` stays the limit of all). With `alone`
+    the child has nothing open that this process has, and the job never runs in this process: raises OSError or
+    CannotFork instead.
     """
-    if CAN_FORK:
-        with contextlib.suppress(CannotFork, OSError):  # OSError: no room for another process
-            return _in_a_child(job, seconds, megabytes)
-    return _in_a_thread(job, seconds, megabytes)
+    between = seconds if between is None else between
+    if CAN_FORK or alone:
+        try:
+            return _in_a_child(job, seconds, megabytes, between, alone)
+        except (CannotFork, OSError):  # OSError: no room for another process
+            if alone:
+                raise
+    return _in_a_thread(job, seconds, megabytes, between)
 
 
 @contextlib.contextmanager
@@ -70,17 +80,17 @@ def no_keyboard() -> Generator[None]:
 # ---------------------------------------------------------------------------- a forked child
 
 
-def _in_a_child(job: Job, seconds: float, megabytes: int) -> dict:
+def _in_a_child(job: Job, seconds: float, megabytes: int, between: float, alone: bool) -> dict:
     read_end, write_end = os.pipe()
     sys.stdout.flush()
     with warnings.catch_warnings():  # Python 3.12 warns of fork beside threads; the child uses none of them
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _answer(job, write_end, megabytes)  # never returns
+        _answer(job, write_end, megabytes, alone)  # never returns
     os.close(write_end)
     try:
-        lines, in_time = _read_lines(read_end, seconds)
+        lines, in_time = _read_lines(read_end, seconds, between)
     finally:  # also when the learner interrupts the kernel
         os.close(read_end)
         for kill in (os.killpg, os.kill):  # the child's whole group, and the child, should it not have one yet
@@ -95,12 +105,15 @@ def _in_a_child(job: Job, seconds: float, megabytes: int) -> dict:
     return {"stopped": "crash" if in_time else "time", "trying": result.get("trying", "")}
 
 
-def _answer(job: Job, write_end: int, megabytes: int) -> None:
+def _answer(job: Job, write_end: int, megabytes: int, alone: bool) -> None:
     """The child's whole life: limits, job, one line of JSON for each step, exit."""
     try:
         os.setsid()  # the leader of a group of its own, to which every process belongs that it starts
         faulthandler.disable()  # a crash is told in one line by the parent
         gc.freeze()  # nothing of the kernel's (sockets, files) may be finalised here
+        if alone:
+            os.closerange(3, write_end)
+            os.closerange(write_end + 1, os.sysconf("SC_OPEN_MAX"))
         torch.set_num_threads(1)  # torch's thread pool does not survive a fork: with two threads it hangs
         printed = io.StringIO()
         with (
@@ -138,24 +151,34 @@ def _memory_limit(megabytes: int):
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))  # room again, to report what happened
 
 
-def _read_lines(read_end: int, seconds: float) -> tuple[list[dict], bool]:
+def _read_lines(read_end: int, seconds: float, between: float) -> tuple[list[dict], bool]:
     """Everything the child wrote, and whether it came to its end within the time.
 
     The end is its last line. To wait until nobody can write would mean to wait for the processes that it started.
     """
-    deadline, text = time.monotonic() + seconds, b""
+    end, text = time.monotonic() + seconds, b""
+    deadline = min(end, time.monotonic() + between)
     while (left := deadline - time.monotonic()) > 0:
         if select.select([read_end], [], [], left)[0]:
             chunk = os.read(read_end, 65536)
             text += chunk
-            if not chunk or (text.endswith(b"\n") and "printed" in _parsed(text)[-1]):
+            deadline = min(end, time.monotonic() + between)
+            lines = _parsed(text) if text.endswith(b"\n") else []
+            if not chunk or len(text) > ANSWER or (lines and "printed" in lines[-1]):
                 return _parsed(text), True
     return _parsed(text), False
 
 
 def _parsed(text: bytes) -> list[dict]:
-    complete = text.decode("utf-8", errors="replace").split("\n")[:-1]
-    return [json.loads(line) for line in complete]
+    """The complete lines, up to the first that is no dictionary in JSON: the job itself may write into the pipe."""
+    lines = []
+    with contextlib.suppress(ValueError, RecursionError):
+        for line in text.decode("utf-8", errors="replace").split("\n")[:-1]:
+            message = json.loads(line)
+            if not isinstance(message, dict):
+                break
+            lines.append(message)
+    return lines
 
 
 # ---------------------------------------------------------------------------- a thread, where fork is missing
@@ -165,12 +188,16 @@ class Stopped(BaseException):
     """Thrown into the learner's thread. Not an Exception, so that `except Exception: pass` does not eat it."""
 
 
-def _in_a_thread(job: Job, seconds: float, megabytes: int) -> dict:
-    trying, results, printed = [""], [], io.StringIO()
+def _in_a_thread(job: Job, seconds: float, megabytes: int, between: float) -> dict:
+    trying, results, printed, reported = [""], [], io.StringIO(), [time.monotonic()]
+
+    def report(part: str) -> None:
+        trying.append(part)
+        reported.append(time.monotonic())
 
     def work() -> None:
         with contextlib.suppress(Stopped):
-            results.append(job(trying.append))
+            results.append(job(report))
 
     this_process = psutil.Process()
     held = this_process.memory_info().vms
@@ -181,7 +208,7 @@ def _in_a_thread(job: Job, seconds: float, megabytes: int) -> dict:
         try:
             while worker.is_alive() and why is None:
                 worker.join(0.02)
-                if time.monotonic() > deadline:
+                if time.monotonic() > min(deadline, reported[-1] + between):
                     why = "time"
                 elif this_process.memory_info().vms - held > megabytes * 2**20:
                     why = "memory"

@@ -1,0 +1,117 @@
+"""samerge-edu class: handout | check-submission | grade | report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...one_line import one_line_errors
+
+app = typer.Typer(
+    help="For those who teach: hand out, grade, report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def handout(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if it does not exist.")],
+    lessons: Annotated[str, typer.Option(help="Numbers with commas, such as 01,02b; all if left out.")] = "",
+    plan: Annotated[str | None, typer.Option(help="Cut down to a plan: workshop-90, half-day or semester.")] = None,
+    format: Annotated[str, typer.Option(help="plain or nbgrader.")] = "plain",
+    solutions: Annotated[str, typer.Option(help="In the student's edition: no, folded, or yes.")] = "no",
+    hints: Annotated[str, typer.Option(help="Keep the folded hints: yes or no.")] = "yes",
+    seed: Annotated[int | None, typer.Option(help="Of nbgrader's hidden checks; drawn if left out.")] = None,
+) -> None:
+    """Write the notebooks for a class.
+
+    Plain: a student's edition and a solved one. nbgrader: what `nbgrader generate_assignment` starts from, with hidden
+    checks. Nothing that is there is written over.
+    """
+    with one_line_errors():
+        from .handout import handout as write
+
+        if hints not in ("yes", "no"):
+            raise ValueError(f"hints: got '{hints}', expected yes or no")
+        numbers = [number.strip() for number in lessons.split(",") if number.strip()]
+        written, used = write(folder, numbers, plan, format, solutions, hints == "yes", seed)
+        for path in written:
+            typer.echo(path)
+        if format == "nbgrader":
+            typer.echo(f"seed {used}: keep it to yourself. `samerge-edu class grade --seed {used}` asks the same")
+
+
+@app.command()
+def check_submission(
+    file: Annotated[Path, typer.Argument(help="Your notebook, as you are about to hand it in.")],
+) -> None:
+    """Look for what nbgrader would stumble over in a file.
+
+    Names cells that were copied, lost their metadata or were changed: nbgrader fails at them, and does not say why.
+    Runs nothing. Exit code 1 if something is wrong.
+    """
+    with one_line_errors():
+        from .before import problems
+
+        found = problems(file)
+    typer.echo("\n".join(found) if found else f"{file}: nothing is in nbgrader's way")
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def grade(
+    folder: Annotated[Path, typer.Argument(help="STUDENT/NN_lesson.ipynb, or NN_lesson_STUDENT.ipynb.")],
+    out: Annotated[Path, typer.Option(help="The table, a CSV file.")] = Path("grades.csv"),
+    seed: Annotated[int | None, typer.Option(help="Also ask other shapes and numbers, drawn with this.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Notebooks at a time; as many as cores if left out.")] = None,
+    feedback: Annotated[str, typer.Option(help="A page a student: html, markdown or no.")] = "html",
+) -> None:
+    """Grade a folder of notebooks.
+
+    Functions are found by name and examined within limits, without files, network or other processes; nothing but
+    imports and definitions is run. One row a student and exercise, and a page for each student in OUT_feedback.
+    """
+    with one_line_errors():
+        from ...leaderboard import check_writable
+        from ...sweep import cores
+        from ..draws import check_seed
+        from . import grade as grading
+
+        if feedback not in (*grading.PAGES, "no"):
+            raise ValueError(f"feedback: got '{feedback}', expected one of {', '.join(grading.PAGES)}, no")
+        check_writable([out])
+        if seed is not None:
+            check_seed(seed)
+        graded = []
+        for student, path, found in grading.grade(folder, seed, jobs or cores()):
+            graded.append((student, path, found))
+            right = sum(answer["verdict"] == "PASS" for answer in found.get("exercises", []))
+            says = found.get("problem") or f"{right} of {len(found['exercises'])}"
+            typer.echo(f"{student:<24} {path.name:<40} {says}")
+        table = grading.rows(graded, folder)
+        grading.write_csv(table, out)
+        typer.echo(f"{out}: {len(table)} rows")
+        if feedback != "no":
+            pages = grading.write_feedback(table, out.with_name(f"{out.stem}_feedback"), feedback)
+            typer.echo(f"{pages[0].parent}: {len(pages)} pages")
+
+
+@app.command()
+def report(
+    table: Annotated[Path, typer.Argument(metavar="GRADES", help="The table that `class grade` wrote.")],
+    out: Annotated[Path, typer.Option(help="The page, an HTML file.")] = Path("report.html"),
+    names: Annotated[bool, typer.Option("--names", help="Names in place of numbers.")] = False,
+) -> None:
+    """Show where the class fails, and which hint would help.
+
+    One page without scripts or links: a bar for each exercise, the misconceptions, a table with numbers for names.
+    """
+    with one_line_errors():
+        from ...leaderboard import check_writable
+        from . import report as reporting
+
+        check_writable([out])
+        out.write_text(reporting.page(reporting.read(table), names), encoding="utf-8")
+        typer.echo(out)
