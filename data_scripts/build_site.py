@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from data_scripts.check_site import problems  # noqa: E402 - only now is this checkout on the path
+from data_scripts import draw_picture  # noqa: E402 - only now is this checkout on the path
+from data_scripts.check_site import problems  # noqa: E402
 
 OUT = ROOT / "build" / "site"
 TOC = {  # caption -> pages in order; a * takes, in order of name, what no other line names
@@ -25,11 +26,11 @@ TOC = {  # caption -> pages in order; a * takes, in order of name, what no other
     "Results": ["docs/results", "docs/ablations/*", "docs/records", "docs/data", "docs/beyond", "docs/speed"],
     "Use it": ["docs/merge_your_own", "docs/your_own_method", "docs/published", "docs/cluster", "docs/architectures"],
     "Teach with it": ["docs/instructors", "docs/teaching_plans"],
-    "How it is made": ["docs/architecture", "docs/letters", "docs/limits", "docs/faults", "docs/*", "CONTRIBUTING", "CHANGELOG"],
-    "Reference": ["api/*"],
-}  # fmt: skip
+    "How it is made": ["docs/architecture", "docs/letters", "docs/limits", "docs/*", "CONTRIBUTING", "CHANGELOG"],
+    "Reference": ["api/core", "api/transforms", "api/merges", "api/*"],
+}
 NO_PAGES = {"docs/README", "docs/index"}  # GitHub's index; the first page, which lies at the top of the site
-ROOMS = {"core": "Arithmetic, measuring, files", "transforms": "Transforms", "merges": "Merges", "course": "The course's machinery"}  # fmt: skip
+CALLED = {"core": "Arithmetic, measuring, files", "course": "The course's machinery"}  # rooms by another name
 NOT_TAUGHT = ("course.bank", "course.drawings", "course.capstone.examples", "__main__")
 
 
@@ -67,16 +68,19 @@ def modules() -> dict[str, list[str]]:
 
 def reference(room: str, names: list[str]) -> str:
     """A page of the API reference: one section a module."""
-    sections = [f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n" for name in names]
-    return "\n".join([f"# {ROOMS.get(room, room.capitalize())}\n", *sections])
+    sections = [
+        f"## {name.removeprefix('samerge_edu.').removeprefix(room + '.')}\n\n"
+        f"`{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n"
+        for name in names
+    ]
+    return "\n".join([f"# {CALLED.get(room, room.capitalize())}\n", *sections])
 
 
 def first_page(table: dict[str, list[str]]) -> str:
     """docs/index.md, seen from the top of the site, with the table of contents."""
     text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     text = re.sub(r"\]\((?!https?:|#|\.\./)", "](docs/", text).replace("](../", "](")
-    picture = (ROOT / "docs" / "picture.svg").read_text(encoding="utf-8")
-    text = text.replace("![the picture](docs/picture.svg)", picture.strip())
+    text = re.sub(r"!\[[^]]*\]\(docs/picture\.svg\)", lambda _: draw_picture.for_a_page(), text)
     trees = [
         "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```", ""])
         for caption, names in table.items()
@@ -99,7 +103,7 @@ def lesson(text: str) -> str:
 
 def page(text: str, name: str) -> str:
     """A page of docs/: with a title, if it is only tables; GitHub's index is the first page here."""
-    title = "" if text.startswith("# ") else f"# {name.rpartition('/')[2].replace('-', ' ').capitalize()}\n\n"
+    title = "" if text.startswith("# ") else f"# Tables: {name.rpartition('/')[2].removesuffix('-tables')}\n\n"
     return title + text.replace("](docs/README.md", "](index.md").replace("](README.md", "](../index.md")
 
 

@@ -6,6 +6,7 @@ Nothing is fetched while building or reading: MathJax, fonts and scripts are fil
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "site")]
@@ -13,7 +14,6 @@ sys.path[:0] = [str(HERE.parent), str(HERE / "site")]
 import samerge_edu  # noqa: E402 - only now is this checkout's package on the path
 
 project = "samerge_edu"
-author = "the authors of samerge_edu"
 copyright = "the authors of samerge_edu. Code: Apache-2.0. Text and figures: CC BY 4.0"
 version = release = samerge_edu.__version__
 language = "en"
@@ -24,7 +24,8 @@ exclude_patterns = ["**/.ipynb_checkpoints"]
 # Notebooks are shown as they were executed.
 nb_execution_mode = "off"
 nb_merge_streams = True
-nb_number_source_lines = False
+nb_code_prompt_show = "Setup: show"  # only the setup cells are folded
+nb_code_prompt_hide = "Setup: hide"
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
@@ -38,6 +39,8 @@ autodoc_inherit_docstrings = False  # what torch says of forward() is not ours
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
+
+highlight_language = "text"  # formulas are no Python; what is Python says so
 
 html_theme = "sphinx_book_theme"
 html_title = "samerge_edu"
@@ -57,9 +60,14 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "launch_buttons": {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org"},
     "home_page_in_toc": False,
+    "navbar_start": [],
+    "navbar_center": [],
+    "navbar_end": [],
+    "navbar_persistent": [],
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "article_footer_items": [],
+    "footer_content_items": ["copyright.html"],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
@@ -75,7 +83,7 @@ def mathjax_files() -> Path:
     return Path(spec.origin).parent / "static" / "mathjax"
 
 
-def copy_mathjax(app, exception) -> None:
+def copy_mathjax(app: Any, exception: Exception | None) -> None:
     """One script and its fonts, of the many that MathJax has."""
     if exception is None and app.builder.format == "html":
         import shutil
@@ -85,7 +93,7 @@ def copy_mathjax(app, exception) -> None:
         shutil.copy(mathjax_files() / "tex-chtml.js", target)
 
 
-def setup(app) -> None:
+def setup(app: Any) -> None:
     from docstrings import to_rst
 
     app.connect("autodoc-process-docstring", lambda app, what, name, obj, options, lines: to_rst(lines))

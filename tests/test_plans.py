@@ -1,4 +1,4 @@
-"""The plans: every name in them exists, no stop is shorter than what it holds, and the reduced notebooks hang together."""
+"""The plans: every name in them exists, no stop is shorter than what it holds, what is left of a notebook can run."""
 
 import copy
 import json

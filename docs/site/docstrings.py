@@ -14,7 +14,7 @@ BEGINS = re.compile(r"(Returns|Raises|Differs from|Limits:|Ties:|Note:|Yields)\b
 def to_rst(lines: list[str]) -> None:
     """Rewrite the lines of one docstring in place.
 
-    >>> lines = ["Add `lam` * tau.", "", "    theta = theta_0 + lam * tau", "", "Args:", "    lam: a scale,", "        e.g. 1"]
+    >>> lines = ["Add `lam` * tau.", "", "    theta = theta_0 + lam * tau", "", "Args:", "    lam: 0,", "        or 1"]
     >>> to_rst(lines)
     >>> print("\\n".join(lines))
     Add ``lam`` \\* tau.
@@ -25,7 +25,7 @@ def to_rst(lines: list[str]) -> None:
     <BLANKLINE>
     Args:
     <BLANKLINE>
-    * ``lam``: a scale, e.g. 1
+    * ``lam``: 0, or 1
     <BLANKLINE>
     """
     found: list[str] = []
@@ -54,7 +54,7 @@ def words(text: str) -> str:
 
 
 def _blocks(lines: list[str]) -> list[list[str]]:
-    """Runs of lines that belong together: until a blank line, a change of indentation, or a sentence that begins anew."""
+    """Runs of lines that belong together: to a blank line, another indentation, or a sentence that begins anew."""
     blocks: list[list[str]] = [[]]
     for line in lines:
         last = blocks[-1]
