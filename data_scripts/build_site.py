@@ -49,7 +49,7 @@ def contents(names: list[str]) -> dict[str, list[str]]:
         found[caption] = []
         for line in lines:
             folder = line.removesuffix("*")
-            one = [n for n in names if n.startswith(folder) and "/" not in n[len(folder) :] and n not in named]
+            one = sorted(n for n in names if n.startswith(folder) and "/" not in n[len(folder) :] and n not in named)
             found[caption] += one if line.endswith("*") else [line] if line in names else []
     return found
 

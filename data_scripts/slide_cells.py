@@ -62,7 +62,8 @@ def shown(cell: nbformat.NotebookNode) -> Iterator[tuple[nbformat.NotebookNode, 
 
 def summary(text: str) -> str:
     """A text's headings, formulas, lists and small tables, and its first sentences."""
-    blocks, kept, spent = re.split(r"\n\n+", text.partition("\n## Further reading")[0]), [], 0
+    text = re.sub(r"(?s)<details>.*?</details>", "", text.partition("\n## Further reading")[0]).strip()
+    blocks, kept, spent = re.split(r"\n\n+", text), [], 0
     for block in blocks:
         if block.startswith(("#", "$$", "* ", "1. ", "|", "**You will")):
             kept.append(block)

@@ -22,6 +22,9 @@ The minutes of a stop cover what it holds: its text at the pace of the lessons' 
 exercise states, two minutes for a question to vote on, and the time that its sections took to run on two cores
 (`python data_scripts/time_lessons.py`, 2026-11-25, on a machine that was busy with other things). A test adds them up.
 What a plan leaves out is cut from its notebooks, except for the code that the rest needs, which is folded away.
+
+Slides of every lesson: `make slides`, then open `build/slides/index.html`. They need no network; the whole text of the
+lesson is in the speaker's notes (key S).
 """
 
 

@@ -63,7 +63,9 @@ class Plan:
 
 
 def _plan(name: str, data: dict[str, Any]) -> Plan:
-    stops = [{k: tuple(v) if isinstance(v, list) else v for k, v in stop.items()} for stop in data.pop("stop")]
+    stops: list[dict[str, Any]] = [
+        {k: tuple(v) if isinstance(v, list) else v for k, v in stop.items()} for stop in data.pop("stop")
+    ]
     return Plan(name=name, stops=tuple(Stop(**stop) for stop in stops), **data)
 
 
