@@ -129,6 +129,7 @@ def test_places_of_exercises_and_quizzes():
         (["def f():\n    return late", "late = 1", "f()"], {2}, {0, 1, 2}),
         (["import torch.nn as nn", "from a import b as c", "c(nn)"], {2}, {0, 1, 2}),
         (["x = 1", "x += 1", "print(x)"], {2}, {0, 1, 2}),
+        (["import torch", "torch.add(1)", "torch.zeros(1)"], {2}, {0, 2}),
         (["w = 1", "class A:\n    v = w", "A()"], {2}, {0, 1, 2}),
     ],
 )
@@ -176,6 +177,20 @@ def test_an_exercise_that_is_needed_and_not_asked_is_given():
     (trim,) = (cell for cell in given if source(cell) == bank.exercise("02.2").solution_source)
     assert trim["metadata"]["jupyter"]["source_hidden"]
     assert not any("colab" in source(cell) for cell in small["cells"] if cell["cell_type"] == "markdown")
+
+
+def test_what_is_there_only_for_others_is_folded_under_a_line_that_says_so():
+    small = reduced(notebook("01"), "workshop-90", "01")["cells"]
+    lines = [
+        i
+        for i, cell in enumerate(small)
+        if cell["cell_type"] == "markdown" and "given" in cell["metadata"].get("tags", [])
+    ]
+    assert [source(small[i]) for i in lines] == [
+        "*The opening is left out; of its code, what is needed below: run it.*",
+        "*Exercise 01.2 is left out; its function is needed below: run it.*",
+    ]
+    assert all(small[i + 1]["metadata"]["tags"] == ["given"] for i in lines)
 
 
 def test_a_lesson_that_the_plan_does_not_use():

@@ -21,6 +21,7 @@ class Names:
     uses: set[str] = field(default_factory=set)
     later: set[str] = field(default_factory=set)
     functions: dict[str, "Names"] = field(default_factory=dict)  # the functions defined here -> what a call does
+    imports: set[str] = field(default_factory=set)  # of `sets`; se.add(...) does not change se
 
 
 def names(source: str) -> Names:
@@ -91,7 +92,8 @@ def _providers(cells: list[Names], name: str, i: int) -> Iterator[int]:
         yield from (j for j in range(i + 1, len(cells)) if name in cells[j].sets and name not in cells[i].uses)
         return
     yield setters[-1]
-    yield from (j for j in range(setters[-1] + 1, i) if name in cells[j].changes)
+    if name not in cells[setters[-1]].imports:
+        yield from (j for j in range(setters[-1] + 1, i) if name in cells[j].changes)
 
 
 class _Reader(ast.NodeVisitor):
@@ -134,7 +136,8 @@ class _Reader(ast.NodeVisitor):
             self._change(node.func.value)
 
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
-        self.found.sets |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        self.found.imports |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        self.found.sets |= self.found.imports
 
     visit_ImportFrom = visit_Import
 
@@ -150,7 +153,7 @@ class _Reader(ast.NodeVisitor):
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for part in (*node.bases, *node.decorator_list):
             self.visit(part)
-        self._body(ast.parse("lambda: 0", mode="eval").body.args, node.body, [])  # ty: ignore[unresolved-attribute]
+        self._body(ast.arguments([], [], None, [], [], None, []), node.body, [])
         self.found.sets.add(node.name)
 
     def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:

@@ -186,17 +186,17 @@ def reduced(notebook: dict, plan: str, lesson: str) -> dict:
 
     cells[0]["source"] = _opening(source(cells[0]), its, lesson)
     new: list[dict] = []
-    skipped = ""  # the section whose needed cells are being collected
+    skipped = None  # the section, or exercise, whose needed cells are being collected
     for i in sorted(keep):
         if i not in shown:
-            if at[i].section != skipped:
-                new.append(_note(cells[0], f"given-{i:03d}", at[i].section))
-                skipped = at[i].section
+            if (at[i].section, at[i].exercise) != skipped:
+                skipped = at[i].section, at[i].exercise
+                new.append(_note(cells[0], f"given-{i:03d}", at[i]))
             if at[i].exercise and "settle" in cells[i]["metadata"].get("tags", []):
                 continue  # the solution stands in its stub's place
             cells[i] = _given(cells[i], at[i].exercise)
         else:
-            skipped = ""
+            skipped = None
         new.append(cells[i])
     smaller = copy.copy(notebook)
     smaller["cells"] = new
@@ -212,11 +212,14 @@ def _opening(first: str, plan: Plan, lesson: str) -> str:
     return "\n\n".join([heading, line, *paragraphs])
 
 
-def _note(like: dict, id: str, section: str) -> dict:
-    """A line above cells of a section that the plan leaves out."""
+def _note(like: dict, id: str, place: Place) -> dict:
+    """A line above cells of a section, or the solution of an exercise, that the plan leaves out."""
     note = {key: value for key, value in copy.deepcopy(like).items() if key != "id"}
-    where = f'The section "{section}" is left out' if section else "The opening is left out"
-    note |= {"source": f"*{where}; of its code, what is needed below: run it.*", "id": id}
+    where = f'The section "{place.section}"' if place.section else "The opening"
+    text = f"*{where} is left out; of its code, what is needed below: run it.*"
+    if place.exercise:
+        text = f"*Exercise {place.exercise} is left out; its function is needed below: run it.*"
+    note |= {"source": text, "id": id}
     note["metadata"] = {"slideshow": {"slide_type": "skip"}, "tags": ["given"]}
     return note
 
