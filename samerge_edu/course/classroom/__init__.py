@@ -1,5 +1,5 @@
 """What somebody needs who teaches with the notebooks.
 
-plans.py   three plans as data (plans.toml), the minutes that their stops need, and a notebook reduced to a plan
-needs.py   which cells of a notebook the others need: names that are set, changed and used
+plans.py     three plans for a room as data (plans.toml), their minutes, and notebooks reduced to them
+needs.py     which cells of a notebook others need: names that are set, changed and used
 """
