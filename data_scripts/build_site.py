@@ -118,7 +118,7 @@ def lay_out(source: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(lesson(text) if file.suffix == ".ipynb" else page(text, name), encoding="utf-8")
     for file in (ROOT / "docs").rglob("*"):
-        if file.suffix in (".png", ".svg", ".csv", ".json"):
+        if file.suffix in (".png", ".svg", ".csv", ".json") and (source / file.relative_to(ROOT)).parent.is_dir():
             shutil.copy(file, source / file.relative_to(ROOT))
     (source / "api").mkdir()
     for room, names in rooms.items():
