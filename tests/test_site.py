@@ -37,7 +37,7 @@ def test_conf_needs_no_sphinx_to_be_read_and_nothing_from_outside():
     assert not conf["mathjax_path"].startswith("http")
     options = conf["html_theme_options"]
     assert (options["repository_url"], options["repository_branch"]) == (samerge_edu.REPOSITORY, samerge_edu.BRANCH)
-    assert set(options["launch_buttons"]) == {"colab_url", "binderhub_url"}
+    assert {"colab_url", "binderhub_url"} < set(options["launch_buttons"])
     assert all(Path(folder).is_dir() for folder in conf["html_static_path"])
     asked = {line.partition(">")[0] for line in PROJECT["optional-dependencies"]["site"]}
     assert {"myst-nb", "sphinx-copybutton", "sphinx-book-theme", "sphinx-mathjax-offline"} <= asked
