@@ -1,18 +1,19 @@
 # Every target works from a fresh clone with Python 3.11-3.13 and make; a second run does not install again.
-#   make demo | test | other-way | lab | suite | mutate | bench | test-colab
+#   make demo | test | other-way | lab | site | slides | suite | mutate | bench | test-colab
 # Knobs: PYTHON=python3.12 (which interpreter), VENV=dir (where to install), PIP_FLAGS="..." (passed to pip install).
 
 SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SITE := $(VENV)/.site
 
 # The first interpreter that runs and is new enough, not too new.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test other-way browser lab suite mutate bench test-colab
+.PHONY: demo test other-way browser lab site slides suite mutate bench test-colab
 
 demo: $(INSTALLED)
 	mkdir -p demo
@@ -45,6 +46,13 @@ browser:
 lab: $(INSTALLED)
 	$(BIN)/samerge-edu lab
 
+# The notebooks and pages as a site; a deck for each lesson. What they need comes once, nothing while they are built.
+site: $(SITE)
+	$(BIN)/python data_scripts/build_site.py
+
+slides: $(SITE)
+	$(BIN)/python data_scripts/make_slides.py
+
 suite: $(INSTALLED)
 	$(BIN)/python data_scripts/build_pocket.py
 
@@ -64,4 +72,8 @@ $(INSTALLED): pyproject.toml
 		{ echo "$(PYTHON) cannot make a virtual environment (on Debian: apt install python3-venv)."; exit 1; }
 	@echo "Installing into $(VENV): a few minutes the first time, mostly PyTorch."
 	$(BIN)/python -m pip install --disable-pip-version-check -qq $(PIP_FLAGS) -e '.[lab,dev]'
+	touch $@
+
+$(SITE): $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check -qq $(PIP_FLAGS) -e '.[site]'
 	touch $@

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SECONDS_PER_CELL = 300
 
 
-def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
+def execute(notebook: nbformat.NotebookNode, folder: Path, *, record_timing: bool = False) -> None:
     """Run all cells in place, as still pictures; raises CellExecutionError at the first cell that fails."""
     os.environ["SAMERGE_STATIC"] = "1"
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -18,7 +18,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
         notebook,
         timeout=SECONDS_PER_CELL,
         kernel_name="python3",
-        record_timing=False,
+        record_timing=record_timing,
         coalesce_streams=True,  # on a busy machine one print arrives in several pieces
         resources={"metadata": {"path": str(folder)}},
     ).execute()

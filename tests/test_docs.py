@@ -105,9 +105,11 @@ def test_the_picture_is_what_its_script_draws_and_can_be_read():
     picture = read(ROOT / "docs" / "picture.svg")
     without_images = re.compile(r"base64,[^\"]*")  # another zlib packs the same pixels otherwise
     assert without_images.sub("", picture) == without_images.sub("", module.picture())
-    for ink in (module.INK, module.QUIET, module.ACCENT):
-        for ground in (module.PANEL, module.BOX):
-            assert contrast(ink, ground) >= 4.5, f"{ink} on {ground}"  # WCAG 2.2, AA
+    for colours in (module.LIGHT, module.DARK):
+        for ink in ("ink", "quiet", "accent"):
+            for ground in ("panel", "box"):
+                assert contrast(colours[ink], colours[ground]) >= 4.5, f"{ink} on {ground}"  # WCAG 2.2, AA
+    assert not re.search(r'(?:fill|stroke)="#', picture), "a colour that no theme can change"
 
 
 def contrast(a: str, b: str) -> float:

@@ -20,6 +20,12 @@ def minutes(texts: Iterable[str], codes: Iterable[str]) -> int:
     >>> minutes(["one " * 360 + "$$x$$"], ["x = 1  # a line\\n# a comment counts as words"])
     3
     """
+    exact = exact_minutes(texts, codes)
+    return max(1, round(exact)) if exact < 10 else 5 * round(exact / 5)
+
+
+def exact_minutes(texts: Iterable[str], codes: Iterable[str]) -> float:
+    """The same, not rounded: for a part of a lesson."""
     words = formulas = 0
     for text in texts:
         text = FOLDED.sub("", text)
@@ -32,5 +38,4 @@ def minutes(texts: Iterable[str], codes: Iterable[str]) -> int:
     words += sum(len(re.findall(r"\w+", line)) for line in comments)
     figures = sum("se.figure(" in line for line in lines)
     seconds = formulas + figures * SECONDS["figure"] + (len(lines) - len(comments)) * SECONDS["line of code"]
-    exact = words / WORDS_A_MINUTE + seconds / 60
-    return max(1, round(exact)) if exact < 10 else 5 * round(exact / 5)
+    return words / WORDS_A_MINUTE + seconds / 60
