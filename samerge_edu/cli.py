@@ -129,11 +129,12 @@ def leaderboard(
         loaded = loaded_suite(suite, device, per_class=per_class)
         chosen = chosen_methods(named, lora=bool(loaded.adapters), own=own, needs=needs)
     typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\nvalidation: {loaded.validation}")
-    typer.echo(board.heading())
+    beside = any(method.repair or method.beside for method in chosen.values())
+    typer.echo(board.heading(beside))
 
     def each(record: dict, rows: list[dict]) -> None:
         with tqdm.external_write_mode():
-            typer.echo("\n".join(map(board.line, rows)))
+            typer.echo("\n".join(board.line(row, beside) for row in rows))
         board.write(record, csv, json)
 
     try:
@@ -465,7 +466,7 @@ def suites(as_json: Annotated[bool, typer.Option("--json", help="As JSON, for pr
 def chosen_method(name: str) -> tuple:
     """(name, row) of a table of methods."""
     row = chosen_methods([name])[name]
-    if row.repair:
+    if row.repair or row.beside:
         raise ValueError(f"method: '{name}' keeps something for each task beside the model: no single file")
     return name, row
 
