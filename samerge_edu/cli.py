@@ -186,6 +186,39 @@ def ablate(
         studies.write(rows, gains, reference, out, method)
 
 
+@app.command()
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(help="storage.", autocompletion=complete(names.questions)),
+    ],
+    images: Annotated[int | None, typer.Option(min=2, help="Images a task; its own number if left out.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at a time; as many as cores if left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the record, its tables and its picture.")] = Path(
+        "demo/studies"
+    ),
+) -> None:
+    """Answer a question by many merges, with its spread.
+
+    storage: what a megabyte beside one merged model buys. It takes minutes.
+    """
+    with one_line_errors():
+        name = names.one_of("study", name, names.questions())
+        from tqdm import tqdm
+
+        from . import studies
+        from .sweep import cores
+
+        studies.check_folder(out)
+        chosen = studies.QUESTIONS[name]
+        knobs = {} if images is None else {"n": images}
+        record: dict = {}
+        for record in tqdm(chosen.run(**knobs, n_jobs=jobs or cores()), leave=False, unit="part", disable=None):
+            studies.write_json(record, out, name)  # an interruption leaves what is done
+        studies.write_tables(record, out, name)
+    typer.echo(chosen.report(record))
+
+
 def own_rows(paths: Sequence[Path]) -> dict:
     """The rows of files and of installed packages, checked (`own_methods`); without any, torch is not loaded."""
     from importlib.metadata import entry_points

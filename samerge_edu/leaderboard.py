@@ -263,7 +263,7 @@ def line(row: Mapping, beside: bool = False) -> str:
     if beside:
         needs, _, asks = needs.partition(", ")
         row = {**row, "asks": asks or None}
-    name = row["method"] if needs == "none" else f"{row['method']} ({needs})"
+    name = f"{row['method']}" + ("" if needs == "none" else f" ({needs})")
     cells = [name if len(name) <= NAME else f"{name[: NAME - 1]}…"]
     for key, (_, width, decimals) in (PRINTED | BESIDE if beside else PRINTED).items():
         value = row.get(key)

@@ -67,7 +67,8 @@ class Ensemble:
 
     def model(self, task: str | None = None) -> dict[str, Tensor]:
         """theta + v_n of a task, as one state dict; the shared model for None or a task that has no part."""
-        return add(self.theta, self.parts[task].update()) if task in self.parts else dict(self.theta)
+        part = self.parts.get(task) if task is not None else None
+        return add(self.theta, part.update()) if part else dict(self.theta)
 
     def stored(self) -> dict[str, Tensor]:
         """All that is kept beside theta, under the names it would have in a file."""

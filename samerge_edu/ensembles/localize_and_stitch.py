@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.func import grad
 from torch.nn import functional as F
 
 from ..masks import keep_largest
-from ..params import Params, check_finite, check_same_structure, stacked, structure
+from ..params import Params, check_finite, check_same_structure, stacked, structure, total
 from ..statistics import embed, labelled, logits, on_device
 from ..suites.suite import Suite
 
@@ -61,14 +62,17 @@ def localize(
         images, labels = labelled(suite, task, n, split)
         tau, keep = on_device(suite, tau), keep_largest([tau], density)
         S = {key: bias * (2.0 * keep(key)[0].to(suite.device) - 1) for key in tau}
+
+        def loss(S: Params, x: Tensor, y: Tensor, task: str = task, tau: Params = tau, n: int = len(images)) -> Tensor:
+            theta = {key: theta_0[key] + S[key].sigmoid() * tau[key] for key in S}
+            return F.cross_entropy(logits(suite, embed(suite, theta, x), task), y, reduction="sum") / n
+
         for _ in range(steps):
-            S = {key: s.requires_grad_() for key, s in S.items()}
-            for x, y in zip(images.split(batch), labels.split(batch), strict=True):
-                theta = {key: theta_0[key] + s.sigmoid() * tau[key] for key, s in S.items()}
-                losses = F.cross_entropy(logits(suite, embed(suite, theta, x), task), y, reduction="sum")
-                (losses / len(images)).backward()
-            with torch.no_grad():
-                S = {key: s - lr * s.grad - strength * s.sigmoid() * (1 - s.sigmoid()) for key, s in S.items()}
+            drawn = zip(images.split(batch), labels.split(batch), strict=True)
+            G = [grad(loss)(S, x, y) for x, y in drawn]
+            for key, s in S.items():
+                slope = s.sigmoid() * (1 - s.sigmoid())
+                S[key] = s - lr * total(G, key) - strength * slope
         masks.append({key: (s > 0) & ("positional_embedding" not in key) for key, s in S.items()})
     return masks
 

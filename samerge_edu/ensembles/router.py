@@ -104,9 +104,9 @@ def train_router(
     return Router(tasks, _folded(net.eval()), hard)
 
 
-def check_features(z: Mapping[str, Tensor], n: int) -> None:
-    """Raise ValueError, with the task, for fewer than n features of it, and for NaN or infinity among them."""
-    for task, rows in z.items():
+def check_features(by_task: Mapping[str, Tensor], n: int) -> None:
+    """Raise ValueError for a task (`by_task`: its features) with fewer than n images, and for NaN or infinity."""
+    for task, rows in by_task.items():
         if len(rows) < n:
             raise ValueError(f"n: got {len(rows)} images of '{task}', expected {n}: the split has no more")
         if not rows.isfinite().all():
@@ -123,14 +123,15 @@ def _network(dim: int, depth: int, classes: int) -> nn.Sequential:
     return nn.Sequential(*inner, nn.Linear(width if depth else dim, classes))
 
 
+@torch.no_grad()
 def _folded(net: nn.Sequential) -> tuple[tuple[Tensor, Tensor], ...]:
-    """(W, b) of each linear layer with the BatchNorm behind it: g (W x + b - mean) / sigma + beta."""
+    """(W, b) of each linear layer with the BatchNorm behind it, which at test time is a x + c for each unit."""
     layers: list[tuple[Tensor, Tensor]] = []
     for module in net:
         if isinstance(module, nn.Linear):
             layers.append((module.weight.detach(), module.bias.detach()))
         if isinstance(module, nn.BatchNorm1d):
             W, b = layers.pop()
-            scale = module.weight.detach() / (module.running_var + module.eps).sqrt()
-            layers.append((scale[:, None] * W, scale * (b - module.running_mean) + module.bias.detach()))
+            at_0, at_1 = (module(torch.full((1, len(b)), x))[0] for x in (0.0, 1.0))
+            layers.append(((at_1 - at_0)[:, None] * W, (at_1 - at_0) * b + at_0))
     return tuple(layers)

@@ -46,6 +46,9 @@ def check_rank(rank: int) -> None:
 def low_rank(tau: Params, rank: int) -> Part:
     """The best rank-r approximation of each matrix of an update, kept as its two factors; vectors are kept whole.
 
+    Of a tensor of zeros nothing is kept.
+
+    >>> import torch
     >>> part = low_rank({"w": torch.ones(3, 4), "b": torch.tensor([1.0, -2.0])}, rank=1)
     >>> {name: tuple(x.shape) for name, x in part.stored.items()}
     {'w.U': (3, 1), 'w.V': (1, 4), 'b': (2,)}
@@ -53,20 +56,23 @@ def low_rank(tau: Params, rank: int) -> Part:
     True
     """
     check_rank(rank)
-    stored = {}
+    stored, zeros = {}, {}
     for key in tau:
         M = tau[key].flatten(1) if tau[key].ndim > 1 else tau[key]  # (out, rest)
-        if M.ndim > 1 and rank * sum(M.shape) < M.numel():
+        if not M.any():
+            zeros[key] = tau[key].new_zeros(())
+        elif M.ndim > 1 and rank * sum(M.shape) < M.numel():
             U, S, Vt = thin_svd(M, rank)
-            stored[f"{key}.U"], stored[f"{key}.V"] = U * S, Vt
+            stored[f"{key}.U"], stored[f"{key}.V"] = (U * S).contiguous(), Vt.contiguous()
         else:
             stored[key] = tau[key]
-    return Part(stored, partial(multiplied, shapes=structure(tau)))
+    return Part(stored, partial(multiplied, zeros=zeros, shapes=structure(tau)))
 
 
-def multiplied(stored: Mapping[str, Tensor], shapes: Structure) -> dict[str, Tensor]:
-    """U V of each pair of factors in the shape of the tensor that it stands for; what is whole, as it is."""
-    return {
-        key: stored[key] if key in stored else (stored[f"{key}.U"] @ stored[f"{key}.V"]).reshape(shape)
-        for key, (shape, _) in shapes.items()
-    }
+def multiplied(stored: Mapping[str, Tensor], zeros: Params, shapes: Structure) -> dict[str, Tensor]:
+    """U V of each pair of factors in the shape of the tensor that it stands for; what is whole, as it is; `zeros`."""
+    update = {}
+    for key, (shape, _) in shapes.items():
+        x = zeros[key].expand(shape) if key in zeros else stored.get(key)
+        update[key] = (stored[f"{key}.U"] @ stored[f"{key}.V"]).reshape(shape) if x is None else x
+    return update
