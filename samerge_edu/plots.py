@@ -421,8 +421,10 @@ def megabytes(rows: Sequence[Mapping], model_mb: float) -> tuple[Figure, str]:
                 style = {"linestyle": ":" if told else "-", "markerfacecolor": "white" if told else look["color"]}
                 style |= {"linestyle": ""} if line == "one model" else {}
                 x, y = [row["stored_mb"] for row in ours], [row[key] for row in ours]
-                axis.plot(x, y, linewidth=1, label=line if ours and not told else None, **look, **style)
+                label = line if ours and line not in [drawn.get_label() for drawn in axis.lines] else None
+                axis.plot(x, y, linewidth=1, label=label, **look, **style)
         axis.set_xscale("symlog", linthresh=0.1)
+        axis.set_xticks([0, 0.1, 1, 10], ["0", "0.1", "1", "10"])
         axis.axvline(model_mb, color="0.6", linewidth=1)
         axis.set(xlabel="MB beside one model", ylabel=f"{label} average (%)", xlim=(-0.02, None))
     axes[0].text(model_mb, axes[0].get_ylim()[0], " one more model", fontsize=8, color="0.4", va="bottom")
