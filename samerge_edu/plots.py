@@ -413,7 +413,7 @@ def megabytes(rows: Sequence[Mapping], model_mb: float) -> tuple[Figure, str]:
     Filled: nobody tells the task (one model, or a router); hollow: the task is told. Rows of one "line" are joined.
     """
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharex=True)
-    for axis, key, label in zip(axes, ("id_avg", "ood_avg"), ("ID", "OOD"), strict=True):
+    for axis, key, where in zip(axes, ("id_avg", "ood_avg"), ("ID", "OOD"), strict=True):
         for i, line in enumerate(dict.fromkeys(row["line"] for row in rows)):
             look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
             for told in (False, True):
@@ -426,7 +426,7 @@ def megabytes(rows: Sequence[Mapping], model_mb: float) -> tuple[Figure, str]:
         axis.set_xscale("symlog", linthresh=0.1)
         axis.set_xticks([0, 0.1, 1, 10], ["0", "0.1", "1", "10"])
         axis.axvline(model_mb, color="0.6", linewidth=1)
-        axis.set(xlabel="MB beside one model", ylabel=f"{label} average (%)", xlim=(-0.02, None))
+        axis.set(xlabel="MB beside one model", ylabel=f"{where} average (%)", xlim=(-0.02, None))
     axes[0].text(model_mb, axes[0].get_ylim()[0], " one more model", fontsize=8, color="0.4", va="bottom")
     axes[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
     untold = [row for row in rows if row["asks"] != "task id"]

@@ -88,6 +88,8 @@ def test_the_figure_draws_every_row_and_reads_it():
         drawn = {tuple(xy) for line in axis.lines[:-1] for xy in line.get_xydata()}
         assert drawn == {(row["stored_mb"], row[key]) for row in ROWS}
         assert axis.lines[-1].get_xdata()[0] == 6.4
+        assert axis.get_ylabel() == {"id_avg": "ID average (%)", "ood_avg": "OOD average (%)"}[key]
+    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["one model", "parts"]
     assert sentence == (
         "Filled: nobody tells the task; hollow: it is told. Best single model at home: 70.0 %; with a router 90.0 %; "
         f"the lightest within {WIDTH:g} point of it: {{some}}, 1.5 MB."
