@@ -55,7 +55,7 @@ HOME |= {name: f"transforms.{name}" for name in TRANSFORMS.split()} | {
     name: f"merges.{name}" for name in MERGES.split()
 }
 HOME |= {"iso_c": "merges.iso", "iso_cts": "merges.iso", "wudi_flow": "merges.wudi", "wudi_optimum": "merges.wudi"}
-SUBPACKAGES = ("transforms", "merges", "suites", "adaptation", "studies", "course")
+SUBPACKAGES = ("transforms", "merges", "suites", "adaptation", "ensembles", "studies", "course")
 __all__ = [*HOME, *SUBPACKAGES]
 
 

@@ -29,7 +29,7 @@ def method_rows() -> dict[str, dict]:
         row = dict(zip(("recipe", "lam", "paper", "year"), call.args, strict=False))
         row |= {k.arg: k.value for k in call.keywords if k.arg}
         steps = _steps(row.pop("recipe"))
-        row.pop("repair", None)  # a function, too
+        row.pop("repair", None), row.pop("beside", None)  # functions, too
         row = {"needs": "none", "per_tensor": False} | {key: ast.literal_eval(value) for key, value in row.items()}
         row |= {"lora": name in lora, "steps": [step for step, _ in steps], "knobs": named_knobs(steps)}
         rows[name] = row

@@ -122,11 +122,12 @@ def leaderboard(
         loaded = loaded_suite(suite, device, per_class=per_class)
         chosen = chosen_methods(named, lora=bool(loaded.adapters), own=own, needs=needs)
     typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\nvalidation: {loaded.validation}")
-    typer.echo(board.heading())
+    beside = any(method.repair or method.beside for method in chosen.values())
+    typer.echo(board.heading(beside))
 
     def each(record: dict, rows: list[dict]) -> None:
         with tqdm.external_write_mode():
-            typer.echo("\n".join(map(board.line, rows)))
+            typer.echo("\n".join(board.line(row, beside) for row in rows))
         board.write(record, csv, json)
 
     try:
@@ -176,6 +177,39 @@ def ablate(
     typer.echo(gains.round(2).to_string(index=False))
     with one_line_errors():
         studies.write(rows, gains, reference, out, method)
+
+
+@app.command()
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(help="storage.", autocompletion=complete(names.questions)),
+    ],
+    images: Annotated[int | None, typer.Option(min=2, help="Images a task; its own number if left out.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at a time; as many as cores if left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the record, its tables and its picture.")] = Path(
+        "demo/studies"
+    ),
+) -> None:
+    """Answer a question by many merges, with its spread.
+
+    storage: what a megabyte beside one merged model buys. It takes minutes.
+    """
+    with one_line_errors():
+        name = names.one_of("study", name, names.questions())
+        from tqdm import tqdm
+
+        from . import studies
+        from .sweep import cores
+
+        studies.check_folder(out)
+        chosen = studies.QUESTIONS[name]
+        knobs = {} if images is None else {"n": images}
+        record: dict = {}
+        for record in tqdm(chosen.run(**knobs, n_jobs=jobs or cores()), leave=False, unit="part", disable=None):
+            studies.write_json(record, out, name)  # an interruption leaves what is done
+        studies.write_tables(record, out, name)
+    typer.echo(chosen.report(record))
 
 
 def own_rows(paths: Sequence[Path]) -> dict:
@@ -458,7 +492,7 @@ def suites(as_json: Annotated[bool, typer.Option("--json", help="As JSON, for pr
 def chosen_method(name: str) -> tuple:
     """(name, row) of a table of methods."""
     row = chosen_methods([name])[name]
-    if row.repair:
+    if row.repair or row.beside:
         raise ValueError(f"method: '{name}' keeps something for each task beside the model: no single file")
     return name, row
 

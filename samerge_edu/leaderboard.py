@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from .ensembles.ensemble import measure
 from .evaluate import as_good, choose_lam, provenance, scores, summaries, summary
 from .files import share
 from .methods import DATA_METHODS, LORA_METHODS, METHODS, SEED, Method
@@ -37,10 +38,11 @@ VAL_IMAGES = 100
 
 COLUMNS = (
     "method", "needs", "lam", "lam_from", "lam_low", "lam_high", "id_avg", "id_worst", "ood_avg", "h", "normalised",
-    "seconds", "peak_mb", "density", "images", "transductive",
+    "seconds", "peak_mb", "density", "images", "transductive", "task_id", "router", "stored_mb",
 )  # fmt: skip
 """Keys of a row, in the order of the columns of the CSV file. `seconds` holds adapting and merging; `images` are those
-of each task that the method looks at, `transductive` says whether they are the test images themselves."""
+of each task that the method looks at, `transductive` says whether they are the test images themselves; `task_id` and
+`router` what is asked for at test time; `stored_mb` millions of bytes that are kept beside one model."""
 
 PRINTED = {
     "lam": ("lam", 5, 2), "lam_from": ("from", 6, 0), "id_avg": ("ID", 5, 1), "id_worst": ("worst", 5, 1),
@@ -49,6 +51,9 @@ PRINTED = {
 """Key in a row -> heading, width and decimals on the screen: with the method's name 80 columns, as a terminal has."""
 
 NAME = 80 - sum(width + 1 for _, width, _ in PRINTED.values())
+
+BESIDE = {"asks": ("asks for", 8, 0), "stored_mb": ("MB", 5, 1)}
+"""Two more columns on the screen, where some method keeps something beside the model: a wider table."""
 
 
 # ---------------------------------------------------------------------------- run
@@ -146,20 +151,34 @@ def rows_of(
     tau_m, seconds, peak_mb = measured(lambda: method.recipe(suite)(taus), suite.device)
     about: dict[str, Any] = {"method": name, "needs": method.all_needs}
     about |= {"images": method.images, "transductive": method.transductive}
-    cost = {"seconds": seconds, "peak_mb": peak_mb, "density": density(tau_m)}
-    rows, per_task = [], {}
+    about |= {"task_id": method.task_id, "router": method.router}
+    cost = {"peak_mb": peak_mb, "density": density(tau_m)}
+    rows, found = [], {}
     chosen, curve = choose_lam(suite, tau_m, n=VAL_IMAGES)
     for lam, lam_from, low, high in [
         (method.lam, "paper", method.lam, method.lam),
         (chosen, "validation", *as_good(curve)),
     ]:
-        if lam not in per_task:
-            theta = add(suite.theta_0, tau_m, lam)
-            per_task[lam] = scores(suite, theta, repair=method.repair(suite, theta) if method.repair else {})
-        result = summary(suite, per_task[lam], expert_accuracy)
+        if lam not in found:
+            found[lam] = _scored(suite, method, add(suite.theta_0, tau_m, lam))
+        per_task, stored_mb, more = found[lam]
+        result = summary(suite, per_task, expert_accuracy)
         scale = {"lam": lam, "lam_from": lam_from, "lam_low": low, "lam_high": high}
-        rows.append(about | scale | result | cost | {"per_task": per_task[lam]})
+        cost |= {"seconds": seconds + more, "stored_mb": stored_mb}
+        rows.append(about | scale | result | cost | {"per_task": per_task})
     return rows
+
+
+def _scored(suite: Suite, method: Method, theta: Params) -> tuple[dict[str, float], float, float]:
+    """(accuracy of each task, millions of bytes beside the merged model, seconds to make what they hold)."""
+    if method.beside is not None:
+        ensemble, seconds, _ = measured(partial(method.beside, suite, theta), suite.device)
+        return measure(suite, ensemble).per_task, ensemble.megabytes, seconds
+    if method.repair is not None:
+        repair, seconds, _ = measured(partial(method.repair, suite, theta), suite.device)
+        kept = [x for bottleneck in repair.values() if isinstance(bottleneck, tuple) for x in bottleneck]
+        return scores(suite, theta, repair=repair), sum(x.nbytes for x in kept) / 1e6, seconds
+    return scores(suite, theta), 0.0, 0.0
 
 
 def density(tau_m: Params) -> float:
@@ -221,29 +240,37 @@ def table(record: Mapping) -> pd.DataFrame:
 
 
 def text(record: Mapping) -> str:
-    """The table as it is printed, 80 columns wide."""
-    return "\n".join([heading(), *map(line, [*reference_rows(record), *record["rows"]])])
+    """The table as it is printed, 80 columns wide, or 95 if a method keeps something beside the model."""
+    beside = any(row.get("stored_mb") for row in record["rows"])
+    rows = [*reference_rows(record), *record["rows"]]
+    return "\n".join([heading(beside), *(line(row, beside) for row in rows)])
 
 
-def heading() -> str:
-    """The first line of the printed table."""
-    return f"{'method':<{NAME}}" + "".join(f" {name:>{width}}" for name, width, _ in PRINTED.values())
+def heading(beside: bool = False) -> str:
+    """The first line of the printed table; `beside`: with what is kept beside the model."""
+    columns = PRINTED | BESIDE if beside else PRINTED
+    return f"{'method':<{NAME}}" + "".join(f" {name:>{width}}" for name, width, _ in columns.values())
 
 
-def line(row: Mapping) -> str:
+def line(row: Mapping, beside: bool = False) -> str:
     """One row as it is printed: percentages with one decimal, blanks where a number makes no sense.
 
     What a method needs stands behind its name where it needs more than the experts; a name too long for its column
-    is cut, since a terminal would break the whole line.
+    is cut, since a terminal would break the whole line. `beside`: with what is kept beside the model; what is asked
+    for at test time then has a column of its own.
     """
-    needs = "" if row.get("needs") in (None, "", "none") else f" ({row['needs']})"
-    name = f"{row['method']}{needs}"
+    needs = row.get("needs") or "none"
+    if beside:
+        needs, _, asks = needs.partition(", ")
+        row = {**row, "asks": asks or None}
+    name = f"{row['method']}" + ("" if needs == "none" else f" ({needs})")
     cells = [name if len(name) <= NAME else f"{name[: NAME - 1]}…"]
-    for key, (_, width, decimals) in PRINTED.items():
+    for key, (_, width, decimals) in (PRINTED | BESIDE if beside else PRINTED).items():
         value = row.get(key)
-        shown = (
-            "" if value is None else {"paper": "paper", "validation": "valid."}.get(value) or f"{value:.{decimals}f}"
-        )
+        if value is None or isinstance(value, str):
+            shown = "valid." if value == "validation" else value or ""
+        else:
+            shown = f"{value:.{decimals}f}"
         cells.append(f"{shown:>{width}}")
     return f"{cells[0]:<{NAME}} " + " ".join(cells[1:])
 

@@ -20,6 +20,11 @@ from .adaptation.coefficients import weigh
 from .adaptation.df_merge import df_merge
 from .adaptation.evolve import evolve
 from .adaptation.surgery import surgery
+from .ensembles.ensemble import Ensemble
+from .ensembles.free_merging import free_merging
+from .ensembles.localize_and_stitch import localize, stitch
+from .ensembles.tall_masks import tall_experts
+from .ensembles.twin_merging import twin_merging
 from .lora import Adapter, dense
 from .merges.acm import acm, mutual_information
 from .merges.actmat import actmat
@@ -69,6 +74,7 @@ class Method:
     `per_tensor`: each tensor is merged on its own, so that a merge can be streamed (`streaming.merge_to_file`).
     `images`: how many of each task it looks at; `transductive`: they are the test images themselves, without labels.
     `repair`: (suite, merged theta) -> what it keeps beside the model, task -> function of features (`evaluate.scores`).
+    `beside`: (suite, merged theta) -> an `Ensemble` around it, which `ensembles.ensemble.measure` measures.
     """
 
     recipe: Callable[..., Callable[[Sequence[Params]], Params]]
@@ -82,6 +88,7 @@ class Method:
     images: int = 0
     transductive: bool = False
     repair: Callable[..., Mapping[str, Callable[[torch.Tensor], torch.Tensor]]] | None = None
+    beside: Callable[..., Ensemble] | None = None
 
     @property
     def all_needs(self) -> str:
@@ -299,9 +306,9 @@ def information(suite: Suite, n: int) -> list[dict[str, float]]:
     return found
 
 
-def repaired(suite: Suite, theta: Params, **knobs) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
-    """Surgery's bottlenecks as functions of features."""
-    return {task: bottleneck.repair for task, bottleneck in surgery(suite, theta, **knobs).items()}
+def learned_masks(suite: Suite, **knobs) -> Callable[[Sequence[Params]], Params]:
+    """Localize-and-Stitch with masks learned for the task vectors that come."""
+    return lambda taus: stitch(taus, localize(suite, taus, **knobs))
 
 
 TEST = {"split": "test", "transductive": True}
@@ -351,16 +358,25 @@ DATA_METHODS: dict[str, Method] = {
     ),
     "TA + Surgery": Method(
         lambda suite: task_arithmetic,
-        0.3, "2402.02705", 2024, needs="unlabelled", images=64, task_id=True, repair=repaired,
+        0.3, "2402.02705", 2024, needs="unlabelled", images=64, task_id=True, repair=surgery,
     ),
     "AdaMerging + Surgery": Method(
         lambda suite: learned(adamerging, suite),
-        1.0, "2402.02705", 2024, needs="unlabelled", images=64, task_id=True, repair=repaired,
+        1.0, "2402.02705", 2024, needs="unlabelled", images=64, task_id=True, repair=surgery,
     ),
     "AdaMerging + Surgery (test images)": Method(
         lambda suite: learned(adamerging, suite, **TEST),
         1.0, "2402.02705", 2024, needs="unlabelled", images=64, task_id=True, transductive=True,
-        repair=partial(repaired, **TEST),
+        repair=partial(surgery, **TEST),
+    ),
+    # something is kept beside the model: the experts' compressed parts and a router
+    "Twin-Merging": Method(
+        lambda suite: task_arithmetic,
+        0.29, "2406.15479", 2024, needs="unlabelled", images=64, router=True, beside=twin_merging,
+    ),
+    "FREE-Merging": Method(
+        lambda suite: pipe(partial(free_fr, align=False), task_arithmetic),
+        0.5, "2411.16815", 2025, needs="unlabelled", images=64, router=True, beside=free_merging,
     ),
     # the two papers' methods in front
     "LwPTV + Fisher": Method(
@@ -389,6 +405,13 @@ DATA_METHODS: dict[str, Method] = {
     "aTLAS": Method(lambda suite: learned(atlas, suite), 1.0, "2407.02880", 2024, needs="labelled", images=64),
     "DF-Merge": Method(
         lambda suite: lambda taus: df_merge(suite, taus)[0], 1.0, "2504.18992", 2025, needs="labelled", images=56
+    ),
+    "Localize-and-Stitch": Method(learned_masks, 1.0, "2408.13656", 2025, needs="labelled", images=64),
+    # 1-bit masks beside the base and the sum of the task vectors: the merge by itself is not what is measured
+    "TALL masks": Method(
+        lambda suite: task_arithmetic,
+        1.0, "2405.07813", 2024, needs="labelled", images=64, task_id=True,
+        beside=lambda suite, theta: tall_experts(suite),
     ),
     "Evolution (densities and scales)": Method(
         lambda suite: lambda taus: evolve(suite, taus)[0], 1.0, "2403.13187", 2025, needs="labelled", images=40

@@ -29,6 +29,10 @@ def studies() -> list[str]:
     return keys("studies/__init__.py", "VARIANTS")
 
 
+def questions() -> list[str]:
+    return keys("studies/__init__.py", "QUESTIONS")
+
+
 def keys(file: str, table: str) -> list[str]:
     """The keys that are written down in the first dictionary of `table = {...}`, or of the function `table`."""
     for node in ast.parse((HERE / file).read_text(encoding="utf-8")).body:

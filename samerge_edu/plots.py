@@ -402,3 +402,39 @@ def loss_accuracy(curves: Mapping[str, Sequence[tuple[float, float, str]]]) -> t
     ends = [f"{name} ends at loss {points[-1][0]:.3g} with {points[-1][1]:.1f} %" for name, points in curves.items()]
     sentence = "; ".join(ends) + "."
     return titled(figure, sentence), sentence
+
+
+# ---------------------------------------------------------------------------- storage
+
+
+def megabytes(rows: Sequence[Mapping], model_mb: float) -> tuple[Figure, str]:
+    """ID and OOD average against what is kept beside one model of `model_mb`, both in millions of bytes.
+
+    Filled: nobody tells the task (one model, or a router); hollow: the task is told. Rows of one "line" are joined.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharex=True)
+    for axis, key, where in zip(axes, ("id_avg", "ood_avg"), ("ID", "OOD"), strict=True):
+        for i, line in enumerate(dict.fromkeys(row["line"] for row in rows)):
+            look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            for told in (False, True):
+                ours = [row for row in rows if row["line"] == line and (row["asks"] == "task id") == told]
+                style = {"linestyle": ":" if told else "-", "markerfacecolor": "white" if told else look["color"]}
+                style |= {"linestyle": ""} if line == "one model" else {}
+                x, y = [row["stored_mb"] for row in ours], [row[key] for row in ours]
+                label = line if ours and line not in [drawn.get_label() for drawn in axis.lines] else None
+                axis.plot(x, y, linewidth=1, label=label, **look, **style)
+        axis.set_xscale("symlog", linthresh=0.1)
+        axis.set_xticks([0, 0.1, 1, 10], ["0", "0.1", "1", "10"])
+        axis.axvline(model_mb, color="0.6", linewidth=1)
+        axis.set(xlabel="MB beside one model", ylabel=f"{where} average (%)", xlim=(-0.02, None))
+    axes[0].text(model_mb, axes[0].get_ylim()[0], " one more model", fontsize=8, color="0.4", va="bottom")
+    axes[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+    untold = [row for row in rows if row["asks"] != "task id"]
+    best = max(row["id_avg"] for row in untold)
+    cheap = min((row for row in untold if row["id_avg"] >= best - WIDTH), key=lambda row: row["stored_mb"])
+    alone = max(row["id_avg"] for row in untold if not row["stored_mb"])
+    sentence = (
+        f"Filled: nobody tells the task; hollow: it is told. Best single model at home: {alone:.1f} %; with a router "
+        f"{best:.1f} %; the lightest within {WIDTH:g} point of it: {{{cheap['method']}}}, {cheap['stored_mb']:.1f} MB."
+    )
+    return titled(figure, sentence), sentence

@@ -144,14 +144,14 @@ def activations(
 
 def _watch(suite: Suite, theta: Params, images: Tensor, batch: int, see: Callable[[str, Tensor], None]) -> None:
     theta = on_device(suite, theta)
-    with torch.no_grad(), _slow_attention():
+    with torch.no_grad(), slow_attention():
         for x in images.split(batch):
             with _Products(theta, see):
                 functional_call(suite.visual, theta, (x,))
 
 
 @contextmanager
-def _slow_attention() -> Generator[None]:
+def slow_attention() -> Generator[None]:
     """Attention product by product: PyTorch has a kernel for the whole layer, for an even number of heads."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

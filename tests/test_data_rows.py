@@ -24,6 +24,9 @@ class Watched(DataSuite):
     def __init__(self, labels: bool):
         super().__init__()
         self.labels, self.asked = labels, set()
+        g = torch.Generator().manual_seed(5)
+        for name, k in self.sizes.items():  # a router is refused fewer than it asks for
+            self.data[name, "val"] = torch.randn(64, 3, 32, 32, generator=g), torch.arange(64) % k
 
     def images(self, task, split, n=None):
         self.asked.add((split, n))
@@ -41,8 +44,9 @@ def test_each_row_looks_at_what_it_says_and_at_nothing_else(name, monkeypatch):
     taus = task_vectors(suite.theta_0, list(suite.experts.values()))
     before = [{k: v.clone() for k, v in tau.items()} for tau in taus]
     tau_m = method.recipe(suite)(taus)
-    if method.repair:
-        method.repair(suite, add(suite.theta_0, tau_m, method.lam))
+    for keep in (method.repair, method.beside):
+        if keep:
+            keep(suite, add(suite.theta_0, tau_m, method.lam))
     assert {split for split, _ in suite.asked} <= ({"test"} if method.transductive else {"train", "val"})
     assert suite.asked, "a row of this table looks at images"
     per_split = {}
@@ -66,7 +70,7 @@ def test_each_row_is_the_same_again(name):
 def test_each_row_says_what_it_needs(method):
     assert method.needs in ("unlabelled", "labelled")
     assert method.images > 0
-    assert bool(method.repair) == method.task_id
+    assert bool(method.repair or method.beside) == (method.task_id or method.router)
 
 
 def test_a_row_that_adapts_to_test_images_says_so_in_its_name():

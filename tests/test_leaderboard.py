@@ -45,7 +45,7 @@ def test_record_has_the_promised_shape_and_is_json(record):
         ("Sum", "validation"),
     ]
     keys = "method needs lam lam_from lam_low lam_high id_avg id_worst ood_avg h normalised".split()
-    keys += "seconds peak_mb density images transductive per_task".split()
+    keys += "seconds peak_mb density images transductive task_id router stored_mb per_task".split()
     for row in record["rows"]:
         assert set(row) == set(keys)
         assert list(row["per_task"]) == list(TinySuite.sizes)

@@ -17,7 +17,7 @@ FLOORS = [
     {"suites"},
     # evaluation
     set(
-        "statistics adaptation methods evaluate streaming sweep leaderboard plots".split()
+        "statistics adaptation ensembles methods evaluate streaming sweep leaderboard plots".split()
         + "merging merging_files contract own_methods".split()
     ),
     {"studies", "course", "doctor", "selfcheck", "one_line", "cli", "__main__"},

@@ -22,6 +22,8 @@ class Bottleneck(NamedTuple):
         """z' = z - W_up relu(W_down z), (n, dim) -> (n, dim). A longer z gives a z' longer by as much."""
         return z - (z @ self.down.T).relu() @ self.up.T
 
+    __call__ = repair  # so that what is kept can be weighed where it is used
+
 
 def surgery(
     suite: Suite,

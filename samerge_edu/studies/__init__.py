@@ -4,18 +4,27 @@
     samerge-edu ablate sa-lora --suite pocket-lora
 
 One file a study says what is tried, as a table like `METHODS`: name -> recipe. What they share is in `ablation`.
+
+Other questions have files of their own, each with a `run`, a `report` and a `figure`:
+
+    samerge-edu study storage
 """
 
+import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
+from ..files import replace_file
+from ..plots import style
 from ..suites import load_suite
 from ..suites.suite import Suite
-from . import ablation
+from . import ablation, storage
 from .in_front import in_front_variants
 from .in_front import report as in_front_report
 from .lwptv import figures, lwptv_variants, on_pairs, published_lam, report
@@ -23,6 +32,9 @@ from .sa_lora import lora_variants
 from .sa_merging import sa_variants
 
 VARIANTS = {"sa-merging": sa_variants, "in-front": in_front_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
+
+QUESTIONS = {"storage": storage}
+"""name -> module with run(n, n_jobs) -> Iterator[record], report(record) -> Markdown, figure(record)."""
 
 
 def study(suite: Suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFrame:
@@ -55,6 +67,32 @@ def check_folder(folder: Path) -> None:
     if not existing.is_dir():
         raise ValueError(f"cannot write into {folder}: {existing} is no folder")
     tempfile.TemporaryFile(dir=existing).close()
+
+
+def write_json(record: Mapping, folder: Path, name: str) -> None:
+    """NAME.json, what was measured, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(rounded(record), indent=1) + "\n"
+    replace_file(folder / f"{name}.json", lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def rounded(value: object) -> object:
+    """A record with its numbers to four digits after the point: a quarter of the size."""
+    if isinstance(value, Mapping):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def write_tables(record: Mapping, folder: Path, name: str) -> None:
+    """NAME.md, its tables, and NAME.png, its picture, into a folder."""
+    (folder / f"{name}.md").write_text(QUESTIONS[name].report(record), encoding="utf-8")
+    with plt.rc_context():
+        style()
+        fig, _ = QUESTIONS[name].figure(record)
+        fig.savefig(folder / f"{name}.png", bbox_inches="tight")
+        plt.close(fig)
 
 
 def write(rows: pd.DataFrame, gains: pd.DataFrame, reference: str, folder: Path, name: str) -> None:
