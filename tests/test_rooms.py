@@ -12,7 +12,7 @@ FLOORS = [
     # arithmetic
     set("params files int8 parallel masks matrices saliency lora".split())
     | set("forecast least_squares names catalogue flow folders".split()),
-    {"transforms", "merges"},  # methods
+    {"transforms", "merges", "alignment"},  # methods
     {"suites"},
     # evaluation
     set(
