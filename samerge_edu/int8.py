@@ -43,6 +43,11 @@ def dequantize(Q: Int8[Tensor, " rows *shape"], s: Float[Tensor, " rows"]) -> Fl
     return (s[:, None] * Q.flatten(1)).reshape(Q.shape)
 
 
+def rounded(params: Params) -> dict[str, Tensor]:
+    """What a file of `save_int8` gives back, without the file."""
+    return {k: x if x.ndim < 2 or not x.numel() else dequantize(*quantize(x)) for k, x in params.items()}
+
+
 def save_int8(path: str | Path, params: Params, metadata: Mapping[str, str] | None = None) -> None:
     """Write a model, or a task vector, as int8; vectors (biases, gains) and single numbers are written as they are.
 

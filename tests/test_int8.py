@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from some_models import models
 
 from samerge_edu.files import save_params
-from samerge_edu.int8 import SCALE, LazyInt8, dequantize, quantize, save_int8
+from samerge_edu.int8 import SCALE, LazyInt8, dequantize, quantize, rounded, save_int8
 from samerge_edu.params import structure
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -51,6 +51,7 @@ def test_a_file_gives_back_what_was_rounded_and_vectors_exactly(tmp_path):
         expected = tensor if tensor.ndim < 2 else dequantize(*quantize(tensor))
         assert torch.equal(lazy[key], expected)
         assert torch.equal(whole[key], expected)
+        assert torch.equal(rounded(MODEL)[key], expected)
     assert LazyInt8(path, dtype=torch.float16)["W"].dtype == torch.float16
     with pytest.raises(KeyError):
         lazy["W" + SCALE]

@@ -187,9 +187,9 @@ def permute(theta: Params, permutations: Permutations, axes: Axes) -> dict[str, 
     return {key: reordered(theta[key], axes.of[key], permutations) for key in theta}
 
 
-def reordered(tensor: Tensor, names: tuple[Axis, ...], permutations: Permutations, but: int | None = None) -> Tensor:
-    """One tensor with each axis in its new order, except axis `but`."""
-    for axis, parts in enumerate(map(_parts, names)):
+def reordered(tensor: Tensor, spec: tuple[Axis, ...], permutations: Permutations, but: int | None = None) -> Tensor:
+    """One tensor, whose axes the `spec` names, with each in its new order, except axis `but`."""
+    for axis, parts in enumerate(map(_parts, spec)):
         if parts and axis != but:
             size = tensor.shape[axis] // len(parts)
             P = torch.cat([permutations[name] + number * size for number, name in enumerate(parts)])

@@ -105,7 +105,7 @@ def _rotations(C: Tensor, P: Tensor, heads: int) -> Tensor:
 
 
 def as_matrices(permutations: Permutations) -> dict[str, Tensor]:
-    """name -> M (n, n), float64, with M x = x[P]."""
+    """name -> M (n, n), float64, with M x = x[P] for the P of `permutations`."""
     return {name: torch.eye(len(P), dtype=torch.float64)[P] for name, P in permutations.items()}
 
 
