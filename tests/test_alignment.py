@@ -214,14 +214,14 @@ def test_matching_improves_and_repeats_itself_and_changes_nothing(tiny):
     assert all(torch.equal(found[name], again[name]) for name in found)
     assert similarity(theta, permute(other, found, axes)) > similarity(theta, other)
     assert close(before, other, atol=0)
-    unmoved = weight_matching(theta, theta, axes, generator=seeded(1), initial=identity(theta, axes))
+    unmoved = weight_matching(theta, theta, axes, generator=seeded(1), begin=identity(theta, axes))
     assert all(torch.equal(P, torch.arange(len(P))) for P in unmoved.values()), "of equal orders the old one stays"
 
 
 def test_a_later_start_is_taken_up(tiny):
     theta, axes, _ = tiny
     P = shuffled(theta, axes, seeded(1))
-    found = weight_matching(theta, permute(theta, P, axes), axes, generator=seeded(), initial=inverse(P), sweeps=1)
+    found = weight_matching(theta, permute(theta, P, axes), axes, generator=seeded(), begin=inverse(P), sweeps=1)
     assert all(torch.equal(found[name], inverse(P)[name]) for name in P)
 
 

@@ -143,10 +143,11 @@ def carry(tau: Params, maps: Maps, axes: Axes) -> dict[str, Tensor]:
 
 
 def shared_embedding(texts: Tensor, texts_new: Tensor) -> Tensor:
-    """Q (dim, dim), orthogonal: the old embedding's coordinates, turned into the new one's: texts @ Q ~ texts_new.
+    """Q (dim, dim): the old embedding's coordinates, turned into the new one's: texts @ Q ~ texts_new.
 
     Two CLIPs of two beginnings agree in what is close to what, and in no coordinate. Both have read the same captions:
-    texts, texts_new (captions, dim) are their features; Q is the rotation that brings them closest (Procrustes).
+    texts, texts_new (captions, dim) are their features; Q is the rotation that brings them closest (Procrustes). A
+    direction that no caption has is dropped: no class head has it either.
     Raises ValueError for features of different shapes, and NaN.
     """
     if texts.shape != texts_new.shape or texts.ndim != 2:

@@ -32,7 +32,7 @@ def weight_matching(
     *,
     generator: torch.Generator,
     sweeps: int = 100,
-    initial: Permutations | None = None,
+    begin: Permutations | None = None,
     head_order: Mapping[tuple[str, str], Sequence[int]] | None = None,
 ) -> dict[str, Tensor]:
     """The permutations that bring theta_b's units into the order of theta_a's: `permute(theta_b, found, axes)`.
@@ -42,13 +42,13 @@ def weight_matching(
         axes: which axes share an order: `chain_axes(theta)`, `vit_axes(theta, heads)`.
         generator: draws the order in which the layers are looked at, anew in each sweep.
         sweeps: at most so many, >= 1; the search ends earlier when no layer gains more than 1e-12.
-        initial: where to begin; without it, with the order as it is.
+        begin: where to begin; without it, with the order as it is.
         head_order: (q and k's name, v's name) -> which head of theta_b comes to which place, where that is known.
     Attention: all pairs of heads are solved first, q with k and v with the output (their units may be ordered
     independently, their heads may not), then, unless it is given, which head goes where, by the value that its best
     units give. With the other layers fixed that is the exact optimum.
     Raises ValueError for networks of different tensors (says which), NaN, sweeps < 1, and for tensors, heads or a
-    `initial` that do not fit the axes. A local optimum: another generator may find another. Biases count, as in the
+    `begin` that do not fit the axes. A local optimum: another generator may find another. Biases count, as in the
     authors' code. Differs from the paper: attention, which it does not treat, and a residual stream with norms as one
     shared order.
 
@@ -62,7 +62,7 @@ def weight_matching(
         raise ValueError(f"sweeps: got {sweeps}, expected at least 1")
     a, b = _checked(theta_a, theta_b)
     places = axes.places(a)
-    P = dict(identity(a, axes) if initial is None else initial)
+    P = dict(identity(a, axes) if begin is None else begin)
     for pair, order in (head_order or {}).items():
         P |= {name: torch.arange(places[name][0]).reshape(axes.heads[pair], -1)[list(order)].flatten() for name in pair}
     check_permutations(a, P, axes)
