@@ -16,7 +16,7 @@ the embedding of one is turned into the other's: both know the captions (`rebasi
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -38,7 +38,7 @@ from ..suites.pocket.training import all_captions
 from ..suites.suite import Suite
 
 FILE = Path(__file__).with_suffix(".json")
-N_VAL, N_TEST = 100, 300
+N_VAL, N_TEST = 60, 300
 """Images of a task: for choosing a scale, for the number that is reported."""
 STEPS = tuple(t / 10 for t in range(11))
 """Points of a line, from the first network (0) to the second (1)."""
@@ -169,21 +169,19 @@ def hidden(suite: Suite, theta: Params, task: str = "digits", n: int = 64) -> di
 # ---------------------------------------------------------------------------- task vectors for another base
 
 
-def ways(theta_0: Params, theta_new: Params, axes: Axes, Q: Tensor) -> dict[str, Callable[[Params], Params]]:
-    """name of `WAYS` -> what it makes of a task vector."""
+def move(theta_0: Params, theta_new: Params, axes: Axes, Q: Tensor, way: str) -> Callable[[Params], Params]:
+    """What one of `WAYS` makes of a task vector."""
     old = turned(theta_0, Q)
-    stay = as_matrices(identity(theta_0, axes))
-    maps: dict[str, Maps] = {
-        "embedding turned": stay,
-        "units at random": as_matrices(shuffled(theta_0, axes, seeded(2))),
-        "units matched": rebasin(old, theta_new, axes, generator=seeded(1)),
-        "heads rotated": rebasin(old, theta_new, axes, generator=seeded(1), inside="orthogonal"),
+    makers: dict[str, Callable[[], Maps]] = {
+        "embedding turned": lambda: as_matrices(identity(theta_0, axes)),
+        "units at random": lambda: as_matrices(shuffled(theta_0, axes, seeded(2))),
+        "units matched": lambda: rebasin(old, theta_new, axes, generator=seeded(1)),
+        "heads rotated": lambda: rebasin(old, theta_new, axes, generator=seeded(1), inside="orthogonal"),
     }
-
-    def move(tau: Params, M: Maps) -> Params:
-        return carry(turned(tau, Q), M, axes)
-
-    return {"as it is": lambda tau: tau} | {way: partial(move, M=M) for way, M in maps.items()}
+    if way == "as it is":
+        return lambda tau: tau
+    maps = makers[way]()
+    return lambda tau: carry(turned(tau, Q), maps, axes)
 
 
 def carried(new: Suite, tau: Params, task: str, n_val: int = N_VAL, n: int = N_TEST) -> dict[str, float]:
@@ -199,13 +197,14 @@ def transfer(old: Suite, new: Suite, tasks: list[str], only: tuple[str, ...] = W
     kept = (accuracy on the new base - the new base's) / (the expert's - the old base's)
     """
     theta_0, axes = old.theta_0, vit_axes(old.theta_0, old.attention_heads)
-    move = ways(theta_0, new.theta_0, axes, embedding(old, new))
+    Q = embedding(old, new)
+    moves = {way: move(theta_0, new.theta_0, axes, Q, way) for way in only}
     for task in tasks:
         (tau,) = task_vectors(theta_0, [dict(old.experts[task])])
         start, end = (accuracy(old, theta, task, n=N_TEST) for theta in (theta_0, old.experts[task]))
         without = accuracy(new, new.theta_0, task, n=N_TEST)
         for way in only:
-            got = carried(new, move[way](tau), task)
+            got = carried(new, moves[way](tau), task)
             kept = 100 * (got["accuracy"] - without) / (end - start)
             row = {"from": old.name, "to": new.name, "task": task, "way": way, "old_base": start, "expert": end}
             yield row | {"new_base": without, "kept": kept} | got
