@@ -2,7 +2,7 @@
 
     python data_scripts/build_pocket.py [--device cuda] [--only experts,lora_r16] [--out DIR]
 
-Everything is drawn and trained here; nothing is downloaded. Two CPU cores need about an hour, a GPU minutes.
+Everything is drawn and trained here; nothing is downloaded. Two CPU cores need an hour or two, a GPU minutes.
 Resumable: the long training of a base writes a checkpoint every 200 steps, and a file that exists with the
 same recipe in its metadata is not made again. A new base removes what was fine-tuned from the old one.
 Size: under 60 MB. Licence of the result: Apache-2.0.

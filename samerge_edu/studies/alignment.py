@@ -233,10 +233,7 @@ def released(suite: Suite, name: str, theta: Params) -> Suite:
 def units(suite: Suite, name: str, theta_b: Params, tasks: list[str], n: int = 64) -> dict:
     """How alike the two towers' hidden units are, block by block, in our embedding and after matching by weights.
 
-    cosine      of all weights: as they are, in a random order, matched
-    matched     mean correlation of a unit with the one it was matched with, on images of `tasks`
-    best        mean of each unit's highest correlation with any: several may choose the same
-    linear      share of the units' variance that a linear map of all the other's units explains (R^2, held-out images)
+    cosine: of all weights as they are, in a random order, and matched; blocks: `agreement` on images of `tasks`.
     """
     theta_a = suite.theta_0
     axes = vit_axes(theta_a, suite.attention_heads)
@@ -245,19 +242,45 @@ def units(suite: Suite, name: str, theta_b: Params, tasks: list[str], n: int = 6
     row: dict = {"to": name, "cosine": similarity(theta_a, theta_b), "cosine_matched": similarity(theta_a, m)}
     row["cosine_random"] = similarity(theta_a, permute(theta_b, shuffled(theta_a, axes, seeded(2)), axes))
     both = [[hidden(suite, theta, task, n) for task in tasks] for theta in (theta_a, m)]
-    row["blocks"] = []
-    for key in both[0][0]:
-        x, y = (torch.cat([features[key] for features in one]).double() for one in both)
-        x, y = x - x.mean(dim=0), y - y.mean(dim=0)
-        C = F.normalize(x, dim=0).T @ F.normalize(y, dim=0)
-        fit = torch.arange(len(x)) // 17 % 2 == 0  # every second image, 17 tokens each
-        penalty = 1e-3 * y[fit].square().mean() * fit.sum() * torch.eye(y.shape[1], dtype=torch.float64)
-        W = torch.linalg.solve(y[fit].T @ y[fit] + penalty, y[fit].T @ x[fit])
-        left = (x[~fit] - y[~fit] @ W).square().sum() / x[~fit].square().sum()
-        row["blocks"].append(
-            {"matched": C.diagonal().mean().item(), "best": C.amax(dim=1).mean().item(), "linear": 1 - left.item()}
-        )
+    row["blocks"] = [
+        agreement(*(torch.cat([features[key] for features in one]) for one in both), tokens=17) for key in both[0][0]
+    ]
     return row
+
+
+def mlp_units(suite: Suite, width: int = 512) -> dict:
+    """The same of two MLPs, whose mean works: a row for comparison."""
+    x, y = digits(suite, "train", 3000)
+    a, b = (train_mlp(x, y, width, seed) for seed in (0, 1))
+    axes = chain_axes(a)
+    m = permute(b, weight_matching(a, b, axes, generator=seeded(0)), axes)
+    row: dict = {"to": f"(two MLPs of width {width})", "cosine": similarity(a, b), "cosine_matched": similarity(a, m)}
+    row["cosine_random"] = similarity(a, permute(b, shuffled(a, axes, seeded(2)), axes))
+    f_a, f_m = chain_features(a, x), chain_features(m, x)
+    return row | {"blocks": [agreement(f_a[key], f_m[key]) for key in ("hidden.1", "hidden.2")]}
+
+
+def agreement(x: Tensor, y: Tensor, tokens: int = 1) -> dict[str, float]:
+    """Two networks' features (rows, n) of the same inputs, `tokens` rows each:
+
+    matched     mean correlation of unit i with unit i
+    best        mean of each unit's highest correlation with any: several may choose the same
+    chance      the same where the rows of y are those of other inputs: what so many chances make of nothing
+    linear      share of x's variance that a linear map of y explains (R^2, on every second input, fitted on the others)
+    """
+    x, y = x.double() - x.double().mean(dim=0), y.double() - y.double().mean(dim=0)
+    u, v = F.normalize(x, dim=0), F.normalize(y, dim=0)
+    C = u.T @ v
+    fit = torch.arange(len(x)) // tokens % 2 == 0
+    penalty = 1e-3 * y[fit].square().mean() * fit.sum() * torch.eye(y.shape[1], dtype=torch.float64)
+    W = torch.linalg.solve(y[fit].T @ y[fit] + penalty, y[fit].T @ x[fit])
+    left = (x[~fit] - y[~fit] @ W).square().sum() / x[~fit].square().sum()
+    return {
+        "matched": C.diagonal().mean().item(),
+        "best": C.amax(dim=1).mean().item(),
+        "chance": (u.T @ v.roll(len(v) // 2 // tokens * tokens, dims=0)).amax(dim=1).mean().item(),
+        "linear": 1 - left.item(),
+    }
 
 
 # ---------------------------------------------------------------------------- the record
@@ -275,6 +298,7 @@ def points(suite: Suite, record: Mapping[str, list]) -> Iterator[tuple[str, list
             yield from transfer(suite, grown(suite, task), [task], ("as it is", "units matched"))
 
     def alike() -> Iterator[dict]:
+        yield mlp_units(suite)
         yield units(suite, "copy", copy_of(suite).theta_0, tasks)
         for base in map(load, OTHER_BASES):
             yield units(suite, base.name, turned(base.theta_0, embedding(base, suite)), tasks)
@@ -317,19 +341,14 @@ def tables(record: Mapping) -> dict[str, str]:
             base, got = (mean(row[key] for row in those) for key in ("new_base", "accuracy"))
             rows.append([to, way, f"{base:.1f}", f"{got:.1f}", spread([row["kept"] for row in those])])
 
-    unit_heads = [
-        "our base and",
-        "cosine",
-        "at random",
-        "matched",
-        "unit and match",
-        "unit and best",
-        "linear map, R^2",
-    ]
+    unit_heads = ["between ours and", "cosine", "at random", "matched"]
+    unit_heads += ["unit and match", "unit and best", "best by chance", "linear map, R^2"]
     unit_rows = []
     for row in record["units"]:
         cosines = [f"{row[key]:.2f}" for key in ("cosine", "cosine_random", "cosine_matched")]
-        blocks = [" ".join(f"{block[key]:.2f}" for block in row["blocks"]) for key in ("matched", "best", "linear")]
+        blocks = [
+            " ".join(f"{block[key]:.2f}" for block in row["blocks"]) for key in ("matched", "best", "chance", "linear")
+        ]
         unit_rows.append([row["to"], *cosines, *blocks])
     return {
         "widths": markdown(width_heads, width_rows),
