@@ -426,7 +426,7 @@ def two_beginnings(widths: Sequence[Mapping], lines: Sequence[Mapping]) -> tuple
         t = np.linspace(0, 1, len(row["line"]))
         right.plot(t, row["line"], label=f"{names.get(row['to'], row['to'])}, {row['way']}")
     right.set(xlabel="from our digits expert (0) to ... (1)", ylabel="accuracy on digits (test, %)")
-    right.legend(fontsize=8)
+    right.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.52, 0.94))
     wide = {key: mean(row[key] for row in widths if row["width"] == sizes[-1]) for key in ("mean", "matched")}
     falls = {(row["to"], row["way"]): row["barrier"] for row in lines}
     sentence = (
@@ -441,6 +441,8 @@ def two_beginnings(widths: Sequence[Mapping], lines: Sequence[Mapping]) -> tuple
 def carried(rows: Sequence[Mapping]) -> tuple[Figure, str]:
     """`studies.alignment`'s "release": the share of each expert's gain that is kept on another base."""
     figure, axis = plt.subplots(figsize=(8, 3.8))
+    names = {"pocket-second-base": "the second release"}
+    rows = [{**row, "to": names.get(row["to"], row["to"])} for row in rows]
     bars = list(dict.fromkeys((row["to"], row["way"]) for row in rows))
     kept = {bar: [row["kept"] for row in rows if (row["to"], row["way"]) == bar] for bar in bars}
     bases = list(dict.fromkeys(to for to, _ in bars))

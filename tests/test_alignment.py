@@ -107,6 +107,17 @@ def test_every_single_order_of_a_vit_is_free(tiny):
         torch.testing.assert_close(forward(other, x), before, atol=1e-5, rtol=1e-5)
 
 
+def test_a_key_moves_with_its_query(tiny):
+    """The bias of a key changes nothing (soft-max), so that the function would not tell; matching would."""
+    theta, axes, _ = tiny
+    P = shuffled(theta, axes, seeded(2))
+    q, k, v = permute(theta, P, axes)["transformer.resblocks.0.attn.in_proj_bias"].chunk(3)
+    old_q, old_k, old_v = theta["transformer.resblocks.0.attn.in_proj_bias"].chunk(3)
+    assert torch.equal(q, old_q[P["blocks.0.qk"]])
+    assert torch.equal(k, old_k[P["blocks.0.qk"]])
+    assert torch.equal(v, old_v[P["blocks.0.vo"]])
+
+
 def test_inverse_undoes(tower):
     theta, axes = tower
     P = shuffled(theta, axes, seeded())
@@ -145,7 +156,8 @@ def test_no_single_layer_of_three_can_be_better():
 
 def test_heads_are_matched_as_by_brute_force(tiny):
     theta, axes, _ = tiny
-    other = noisy(permute(theta, shuffled(theta, axes, seeded(5)), axes), 1.0)
+    swapped = {name: torch.arange(8).roll(4) for pair in axes.heads for name in pair}
+    other = noisy(permute(theta, identity(theta, axes) | swapped, axes), 3.0)
     start = identity(theta, axes)
     C_qk, C_vo = (gains(theta, other, f"blocks.0.{part}", start, axes) for part in ("qk", "vo"))
     value = {
@@ -160,6 +172,7 @@ def test_heads_are_matched_as_by_brute_force(tiny):
     found = assign_heads(C_qk, C_vo, heads=2)
     got = sum(C[torch.arange(8), P].sum().item() for C, P in ((C_qk, found[0]), (C_vo, found[1])))
     assert got == pytest.approx(best)
+    assert [int(P[0]) // 4 for P in found] == [1, 1], "the heads have changed places"
     free = max(value["qk"].values()) + max(value["vo"].values())
     assert free > best + 1e-6, "torn heads would be worth more: the constraint binds"
 

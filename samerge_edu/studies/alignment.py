@@ -45,6 +45,12 @@ STEPS = tuple(t / 10 for t in range(11))
 LAMS = (0.1, 0.3, 0.56, 1.0)
 WIDTHS = (8, 32, 128, 512)
 SEEDS = 3
+NAMES = {
+    "pocket": "our base",
+    "pocket-other-base": "the stranger's base",
+    "pocket-second-base": "the second release",
+    "copy": "a permuted copy",
+}
 WAYS = ("as it is", "embedding turned", "units at random", "units matched", "heads rotated")
 
 
@@ -339,7 +345,7 @@ def tables(record: Mapping) -> dict[str, str]:
         for to, way in dict.fromkeys((row["to"], row["way"]) for row in record[part]):
             those = [row for row in record[part] if (row["to"], row["way"]) == (to, way)]
             base, got = (mean(row[key] for row in those) for key in ("new_base", "accuracy"))
-            rows.append([to, way, f"{base:.1f}", f"{got:.1f}", spread([row["kept"] for row in those])])
+            rows.append([NAMES.get(to, to), way, f"{base:.1f}", f"{got:.1f}", spread([row["kept"] for row in those])])
 
     unit_heads = ["between ours and", "cosine", "at random", "matched"]
     unit_heads += ["unit and match", "unit and best", "best by chance", "linear map, R^2"]
@@ -349,7 +355,7 @@ def tables(record: Mapping) -> dict[str, str]:
         blocks = [
             " ".join(f"{block[key]:.2f}" for block in row["blocks"]) for key in ("matched", "best", "chance", "linear")
         ]
-        unit_rows.append([row["to"], *cosines, *blocks])
+        unit_rows.append([NAMES.get(row["to"], row["to"]), *cosines, *blocks])
     return {
         "widths": markdown(width_heads, width_rows),
         "lines": markdown(line_heads, line_rows),
