@@ -438,3 +438,57 @@ def megabytes(rows: Sequence[Mapping], model_mb: float) -> tuple[Figure, str]:
         f"{best:.1f} %; the lightest within {WIDTH:g} point of it: {{{cheap['method']}}}, {cheap['stored_mb']:.1f} MB."
     )
     return titled(figure, sentence), sentence
+# ---------------------------------------------------------------------------- two beginnings
+
+
+def two_beginnings(widths: Sequence[Mapping], lines: Sequence[Mapping]) -> tuple[Figure, str]:
+    """`studies.alignment`'s record: the mean of two MLPs against their width, and lines between two image towers."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
+    sizes = sorted({row["width"] for row in widths})
+    for i, (key, label) in enumerate(
+        {"ends": "each alone", "mean": "mean", "matched": "mean, matched", "zipped": "zipped"}.items()
+    ):
+        values = [[row[key] for row in widths if row["width"] == size] for size in sizes]
+        left.plot(sizes, [mean(v) for v in values], label=label)
+        left.fill_between(sizes, [min(v) for v in values], [max(v) for v in values], color=COLOURS[i], alpha=0.2)
+    left.set(xscale="log", xlabel="hidden units in a layer of two MLPs", ylabel="accuracy on digits (test, %)")
+    left.set_xticks(sizes, sizes)
+    left.minorticks_off()
+    left.legend(fontsize=8)
+    names = {"copy": "a copy of ours, permuted", "stranger": "the stranger"}
+    for row in lines:
+        t = np.linspace(0, 1, len(row["line"]))
+        right.plot(t, row["line"], label=f"{names.get(row['to'], row['to'])}, {row['way']}")
+    right.set(xlabel="from our digits expert (0) to ... (1)", ylabel="accuracy on digits (test, %)")
+    right.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.52, 0.94))
+    wide = {key: mean(row[key] for row in widths if row["width"] == sizes[-1]) for key in ("mean", "matched")}
+    falls = {(row["to"], row["way"]): row["barrier"] for row in lines}
+    sentence = (
+        f"Mean of two MLPs of width {sizes[-1]}: {wide['mean']:.0f} % as they are, {wide['matched']:.0f} % matched. "
+        f"Between two ViTs the barrier is {falls['stranger', 'as it is']:.0f} points, matched "
+        f"{falls['stranger', 'matched']:.0f}; to a permuted copy {falls['copy', 'as it is']:.0f}, matched "
+        f"{falls['copy', 'matched']:.0f}."
+    )
+    return titled(figure, sentence), sentence
+
+
+def carried(rows: Sequence[Mapping]) -> tuple[Figure, str]:
+    """`studies.alignment`'s "release": the share of each expert's gain that is kept on another base."""
+    figure, axis = plt.subplots(figsize=(8, 3.8))
+    names = {"pocket-second-base": "the second release"}
+    rows = [{**row, "to": names.get(row["to"], row["to"])} for row in rows]
+    bars = list(dict.fromkeys((row["to"], row["way"]) for row in rows))
+    kept = {bar: [row["kept"] for row in rows if (row["to"], row["way"]) == bar] for bar in bars}
+    bases = list(dict.fromkeys(to for to, _ in bars))
+    for place, bar in enumerate(bars):
+        colour = bases.index(bar[0])
+        axis.barh(place, mean(kept[bar]), color=COLOURS[colour], hatch=HATCHES[colour], height=0.6, alpha=0.8)
+        axis.plot(kept[bar], [place] * len(kept[bar]), "o", color="black", markerfacecolor="white", markersize=4)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(range(len(bars)), [f"{to}: {way}" for to, way in bars], fontsize=8)
+    axis.invert_yaxis()
+    axis.set(xlabel="share of the expert's gain kept on the new base (%), bar: mean, rings: tasks")
+    axis.grid(axis="y", visible=False)
+    best = {to: max(mean(kept[bar]) for bar in bars if bar[0] == to) for to in bases}
+    sentence = "Gain kept at best: " + "; ".join(f"on {to} {value:.0f} %" for to, value in best.items()) + "."
+    return titled(figure, sentence), sentence

@@ -9,10 +9,11 @@ from PIL import Image
 
 from samerge_edu import doctor
 from samerge_edu.evaluate import accuracy, provenance
-from samerge_edu.params import check_same_structure, task_vectors
+from samerge_edu.files import LazyParams
+from samerge_edu.params import check_same_structure, flatten, task_vectors
 from samerge_edu.suites import load_suite
 from samerge_edu.suites.pocket.captions import WordTokenizer
-from samerge_edu.suites.pocket.suite import WEIGHTS, load_clip
+from samerge_edu.suites.pocket.suite import OTHER_BASES, WEIGHTS, load_clip, load_pocket_base
 from samerge_edu.suites.pocket.tasks import ID_TASKS, OOD_TASKS, draw
 from samerge_edu.suites.pocket.training import all_captions, normalise
 
@@ -85,6 +86,30 @@ def test_small_suites():
     assert list(other.experts) == ["digits"]
     full = load_suite("pocket")
     assert accuracy(weak, weak.theta_0, "flags", n=200) < accuracy(full, full.theta_0, "flags", n=200)
+
+
+@pytest.mark.parametrize("which", OTHER_BASES)
+def test_other_bases_are_what_their_metadata_says(which):
+    """Each with its own heads, on images of all kinds: rounded to int8 or not, as it was measured."""
+    base = load_pocket_base(which)
+    (file,) = (WEIGHTS / which / "base").glob("*.safetensors")
+    told = json.loads(LazyParams(file).metadata["test_accuracy"])
+    for task in ("digits", "land_cover", "flags"):
+        assert accuracy(base, base.theta_0, task) == pytest.approx(told[task], abs=1.0)
+    assert list(base.experts) == (["digits"] if which == "other" else [])
+
+
+def test_an_expert_in_int8_is_as_good_as_it_says_and_stands_on_its_own_base():
+    at_home, abroad = load_pocket_base("other"), load_suite("pocket-other")
+    expert = at_home.experts["digits"]
+    told = json.loads(expert.metadata["test_accuracy"])["digits"]
+    assert accuracy(at_home, expert, "digits") == pytest.approx(told, abs=0.5)
+    assert all(torch.equal(expert[k], abroad.experts["digits"][k]) for k in expert)
+    tau = task_vectors(at_home.theta_0, [dict(expert)])[0]
+    assert 0.02 < flatten(tau).norm() / flatten(at_home.theta_0).norm() < 0.1
+    assert flatten(task_vectors(abroad.theta_0, [dict(expert)])[0]).norm() > flatten(abroad.theta_0).norm()
+    with pytest.raises(ValueError, match="base: got 'third', expected one of other, second"):
+        load_pocket_base("third")
 
 
 def test_images_are_kept_and_wrong_names_refused(suite):

@@ -10,10 +10,9 @@ import samerge_edu
 PACKAGE = Path(samerge_edu.__path__[0])
 FLOORS = [
     # arithmetic
-    set(
-        "params files parallel masks matrices saliency lora forecast least_squares names catalogue flow folders".split()
-    ),
-    {"transforms", "merges"},  # methods
+    set("params files int8 parallel masks matrices saliency lora".split())
+    | set("forecast least_squares names catalogue flow folders".split()),
+    {"transforms", "merges", "alignment"},  # methods
     {"suites"},
     # evaluation
     set(

@@ -7,4 +7,6 @@ grade.py     a folder of notebooks -> a table and a page of feedback for each st
 report.py    a table of grades -> a page about the class
 before.py    what nbgrader would stumble over in a notebook, before it is handed in
 cli.py       `samerge-edu class ...`
+plans.py     three plans for a room as data (plans.toml), their minutes, and notebooks reduced to them
+needs.py     which cells of a notebook others need: names that are set, changed and used
 """
