@@ -438,6 +438,8 @@ def megabytes(rows: Sequence[Mapping], model_mb: float) -> tuple[Figure, str]:
         f"{best:.1f} %; the lightest within {WIDTH:g} point of it: {{{cheap['method']}}}, {cheap['stored_mb']:.1f} MB."
     )
     return titled(figure, sentence), sentence
+
+
 # ---------------------------------------------------------------------------- two beginnings
 
 
