@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import __version__, names
+from .beforehand import check_fillable, check_n, check_new, check_there, check_writable
 
 if TYPE_CHECKING:  # it loads torch, which `--help` does not need
     from .suites.suite import Suite
@@ -116,16 +117,18 @@ def leaderboard(
     Each method is measured at its published scale and at the one chosen on validation images.
     """
     with one_line_errors():
+        needs = names.one_of("needs", needs, ["none", "unlabelled", "labelled", "all"])
+        suite, device = checked_suite(suite, device)
+        check_writable([csv, json, png])
+        check_there(add or [])
         own = own_rows(add or [])
         named = named_methods(methods, own)
-        needs = names.one_of("needs", needs, ["none", "unlabelled", "labelled", "all"])
-        suite = names.one_of("suite", suite, names.suites())
+        check_adapters(named, suite)
         from tqdm import tqdm
 
         from . import leaderboard as board
         from .sweep import cores
 
-        board.check_writable([csv, json, png])
         loaded = loaded_suite(suite, device, per_class=per_class)
         chosen = chosen_methods(named, lora=bool(loaded.adapters), own=own, needs=needs)
     typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\nvalidation: {loaded.validation}")
@@ -169,13 +172,13 @@ def ablate(
     """
     with one_line_errors():
         method = names.one_of("method", method, names.studies())
-        suite = names.one_of("suite", suite, names.suites())
+        suite, _ = checked_suite(suite)
+        check_n(images)
+        check_fillable(out)
+        check_adapters([method], suite)
         from . import studies
         from .studies.ablation import table
-        from .suites.suite import check_n
 
-        check_n(images)
-        studies.check_folder(out)
         loaded = loaded_suite(suite)
         rows = studies.study(loaded, method, n=images, progress=sys.stderr.isatty())
     reference = "Task Arithmetic" if method == "sa-merging" else "TA"
@@ -221,18 +224,34 @@ def chosen_methods(named: Sequence[str], lora: bool = False, own: dict | None = 
     return {name: row for name, row in rows.items() if (name in named if named else needs in ("all", row.needs))}
 
 
-def loaded_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None) -> "Suite":
-    """`load_suite`, after a look at the names, the device, and at what there is to choose from in the suite."""
+def checked_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None) -> tuple[str, str]:
+    """(suite, device) as they are spelt; ValueError for what can be told to be wrong before torch is there."""
     name = names.one_of("suite", name, names.suites())
+    published = names.published()
+    if tasks and name not in published:
+        raise ValueError(f"--tasks: the experts of '{name}' are fixed; a choice have {', '.join(published)}")
+    if per_class and name not in published:
+        raise ValueError(f"--per-class: the images of '{name}' are fixed; a choice have {', '.join(published)}")
+    if tasks:
+        from .suites.published.manifest import task_names
+
+        task_names(tasks)
+    return name, names.one_of("device", device, ["cpu", "cuda"])
+
+
+def check_adapters(named: Sequence[str], suite: str) -> None:
+    """ValueError for a row or a study of LoRA experts where the suite's are full models."""
+    if "-lora" not in suite and (lora := [name for name in named if name in [*names.lora_methods(), "sa-lora"]]):
+        raise ValueError(f"method: '{lora[0]}' needs LoRA experts: take --suite pocket-lora")
+
+
+def loaded_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None) -> "Suite":
+    """`load_suite`, after a look at what there is to choose from in the suite, and at the device."""
+    name, device = checked_suite(name, device, tasks, per_class)
     import torch
 
     from .suites import load_suite
-    from .suites.published.manifest import SUITES
 
-    if tasks and name not in SUITES:
-        raise ValueError(f"--tasks: the experts of '{name}' are fixed; a choice have {', '.join(SUITES)}")
-    if per_class and name not in SUITES:
-        raise ValueError(f"--per-class: the images of '{name}' are fixed; a choice have {', '.join(SUITES)}")
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     if device not in devices:
         raise ValueError(f"unknown device '{device}'; here there are: {', '.join(devices)}")
@@ -267,11 +286,14 @@ def prefetch(
     chooses scales and looks at OOD tasks needs --images --val --ood default.
     """
     with one_line_errors():
+        from .suites.published.manifest import OOD, WORKSHOP, task_names
+
+        suite = names.one_of("suite", suite, names.published())
+        abroad = OOD if ood == "default" else ood
+        task_names(tasks), task_names(abroad)
         from .suites.published.clip_vit import prefetch_suite
         from .suites.published.hub import cache_folder
-        from .suites.published.manifest import OOD, WORKSHOP
 
-        abroad = OOD if ood == "default" else ood
         prefetch_suite(
             suite, tasks or WORKSHOP, images=images, ood=abroad, val=val, dry_run=dry_run, to=to, say=typer.echo
         )
@@ -291,9 +313,7 @@ def check(
     a broken adapter, a truncated split.
     """
     with one_line_errors():
-        from .suites.published.manifest import SUITES
-
-        loaded = loaded_suite(suite, device, tasks, per_class if suite in SUITES else None)
+        loaded = loaded_suite(suite, device, tasks, per_class if suite in names.published() else None)
         raise typer.Exit(0 if print_findings(loaded) else 1)
 
 
@@ -347,15 +367,15 @@ def merge(
             return merge_own(method, out, base, expert, lam, knobs(settings or []), device, dry_run)
         if settings or dry_run:
             raise ValueError("--set and --dry-run are for models of your own: give --base and --expert")
-        suite = names.one_of("suite", suite, names.suites())
+        suite, device = checked_suite(suite, device, tasks)
+        check_writable([out])
+        check_adapters([method], suite)
         from tqdm import tqdm
 
         from .forecast import forecast
-        from .leaderboard import check_writable
         from .streaming import merge_suite
 
         name, row = chosen_method(method)
-        check_writable([out])
         loaded = loaded_suite(suite, device, tasks)
         typer.echo(f"{name} of {', '.join(loaded.experts)} ({loaded.family})")
         plan = forecast([loaded.theta_0, *loaded.experts.values()], row.per_tensor, loaded.device)
@@ -387,16 +407,15 @@ def merge_own(
     """Merge files and folders: see `merging_files`. A warning about another base is printed and does not stop it."""
     import warnings
 
-    from tqdm import tqdm
-
-    from .merging_files import check_folder, merge_files, prepare
-
     if out.suffix == ".safetensors":
-        from .leaderboard import check_writable
-
         check_writable([out])
     else:
-        check_folder(out)
+        check_new(out)
+    check_there([base, *experts])
+    from tqdm import tqdm
+
+    from .merging_files import merge_files, prepare
+
     job = prepare(base, experts, method, lam, settings, device)
     typer.echo(str(job.plan))
     if dry_run:
@@ -636,12 +655,11 @@ def submit(
             return
         if file is None:
             raise ValueError("submit: got no file, expected my_method.py, or --new FOLDER to begin one")
+        check_n(images)
         read = handed_in.read(file)
         from .course.capstone import ranking
         from .leaderboard import heading, line
-        from .suites.suite import check_n
 
-        check_n(images)
         found, tau_m = ranking.merge(read)
         typer.echo(ranking.report(read, found))
         if tau_m is None:
@@ -669,14 +687,13 @@ def class_leaderboard(
     images choose. What cannot be measured is listed last, with the reason.
     """
     with one_line_errors():
+        check_n(images)
+        check_writable([json])
+        check_there([folder])
         from json import dumps
 
         from .course.capstone import ranking
-        from .leaderboard import check_writable
-        from .suites.suite import check_n
 
-        check_n(images)
-        check_writable([json])
         good, bad = ranking.folder(folder)
         suite = ranking.examined(loaded_suite("pocket"), exam)
         rows = ranking.class_table(suite, good, images)

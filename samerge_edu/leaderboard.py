@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from .beforehand import check_writable
 from .evaluate import as_good, choose_lam, provenance, scores, summaries, summary
 from .files import share
 from .methods import DATA_METHODS, LORA_METHODS, METHODS, SEED, Method
@@ -246,24 +247,6 @@ def line(row: Mapping) -> str:
         )
         cells.append(f"{shown:>{width}}")
     return f"{cells[0]:<{NAME}} " + " ".join(cells[1:])
-
-
-def check_writable(paths: Iterable[Path | None]) -> None:
-    """Raise ValueError, before any work, for a file that could not be written or is named twice."""
-    paths = [path for path in paths if path is not None]
-    for path in paths:
-        if path.is_dir():
-            raise ValueError(f"cannot write {path}: it is a folder")
-        if not path.parent.is_dir():
-            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise ValueError(f"cannot write {path}: the file is read-only")
-        try:
-            tempfile.TemporaryFile(dir=path.parent).close()
-        except OSError as e:
-            raise ValueError(f"cannot write {path}: {e.strerror}") from e
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(f"the same file is named twice: {', '.join(map(str, paths))}")
 
 
 def write(record: Mapping, csv: Path | None = None, json_file: Path | None = None, png: Path | None = None) -> None:

@@ -11,7 +11,8 @@ PACKAGE = Path(samerge_edu.__path__[0])
 FLOORS = [
     # arithmetic
     set(
-        "params files parallel masks matrices saliency lora forecast least_squares names catalogue flow folders".split()
+        "params files parallel masks matrices saliency lora forecast least_squares flow folders".split()
+        + "names catalogue beforehand".split()
     ),
     {"transforms", "merges"},  # methods
     {"suites"},

@@ -6,7 +6,6 @@
 One file a study says what is tried, as a table like `METHODS`: name -> recipe. What they share is in `ablation`.
 """
 
-import tempfile
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -47,14 +46,6 @@ def study(suite: Suite, method: str, n: int = 100, progress: bool = False) -> pd
         pairs, variants = [list(two) for two in combinations(other.id_tasks, 2)], on_pairs()
         rows.append(ablation.run(other, variants, pairs, n, progress, dict.fromkeys(variants, 1.0), part))
     return pd.concat(rows, ignore_index=True)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise ValueError or OSError, before any work, for a folder that `write` could not make or fill."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise ValueError(f"cannot write into {folder}: {existing} is no folder")
-    tempfile.TemporaryFile(dir=existing).close()
 
 
 def write(rows: pd.DataFrame, gains: pd.DataFrame, reference: str, folder: Path, name: str) -> None:
