@@ -59,6 +59,20 @@ SuiteName = Annotated[
 ]
 
 
+Engine = Annotated[
+    str,
+    typer.Option(help="Where the jobs run: loky, here; dask:local; dask:tcp://HOST:PORT; ray:auto (docs/cluster.md)."),
+]
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        "--fresh",
+        help="Compute everything anew. Else what finished before is taken from SAMERGE_CACHE or the user's "
+        "cache folder, samerge_edu; it is kept of the suites that come with the package.",
+    ),
+]
+
+
 def print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"samerge-edu {__version__}")
@@ -108,6 +122,8 @@ def leaderboard(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Methods at a time, a process each; as many as cores if left out.")
     ] = None,
+    engine: Engine = "loky",
+    fresh: Fresh = False,
     csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the whole record to this JSON file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Also draw ID against OOD accuracy into this PNG file.")] = None,
@@ -127,8 +143,12 @@ def leaderboard(
         from tqdm import tqdm
 
         from . import leaderboard as board
-        from .sweep import cores
+        from .sweep import check_engine, cores
+        from .sweep.journal import kept
 
+        check_engine(engine)
+        if own and engine != "loky":
+            raise ValueError(f"--engine {engine}: your own methods run in this process: leave --engine out")
         loaded = loaded_suite(suite, device, per_class=per_class)
         chosen = chosen_methods(named, lora=bool(loaded.adapters), own=own, needs=needs)
     typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\nvalidation: {loaded.validation}")
@@ -143,7 +163,11 @@ def leaderboard(
         with one_line_errors():  # the disk may fill up meanwhile
             n_jobs = 1 if own or device != "cpu" else jobs or cores()
             again = {"name": suite, "device": device} | ({"per_class": per_class} if per_class else {})
-            record = board.run(loaded, chosen, progress=True, each=each, n_jobs=n_jobs, again=again)
+            # rows of one's own, and images that others keep, may change without a word
+            known = None if own or suite in names.published() or device != "cpu" else kept("leaderboard", again, fresh)
+            record = board.run(
+                loaded, chosen, progress=True, each=each, n_jobs=n_jobs, again=again, engine=engine, journal=known
+            )
             board.write(record, csv, json, png)
     except KeyboardInterrupt:
         written = " and ".join(str(path) for path in (csv, json) if path)

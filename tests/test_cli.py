@@ -85,6 +85,40 @@ def test_a_leaderboard_that_is_stopped_keeps_what_is_finished(run, tmp_path, mon
     assert list(pd.read_csv(tmp_path / "rows.csv").method) == ["zero-shot", "experts (one a task)"] + ["Average"] * 2
 
 
+def test_a_second_leaderboard_computes_nothing_unless_it_is_asked_to(run, tiny):
+    outputs, costs = [], []
+    for words in ([], [], ["--fresh"]):
+        before = tiny.encoded
+        outputs.append(run("leaderboard", "--methods", "Average", *words).stdout)
+        costs.append(tiny.encoded - before)
+    assert outputs[0] == outputs[1]
+    assert costs[0] == costs[2] > costs[1] == 0
+
+
+def test_a_leaderboard_that_was_stopped_goes_on(run, tiny, monkeypatch):
+    rows_of = leaderboard.rows_of
+
+    def interrupted(suite, name, *rest):
+        if name == "TIES":
+            raise KeyboardInterrupt
+        return rows_of(suite, name, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leaderboard, "rows_of", interrupted)
+        assert run("leaderboard", "--methods", "Average,TIES").exit_code == 130
+    asked = []
+    monkeypatch.setattr(
+        leaderboard, "rows_of", lambda suite, name, *rest: asked.append(name) or rows_of(suite, name, *rest)
+    )
+    assert run("leaderboard", "--methods", "Average,TIES").exit_code == 0
+    assert asked == ["TIES"]
+
+
+def test_the_help_says_where_results_are_kept():
+    shown = CliRunner().invoke(cli.app, ["leaderboard", "--help"], env={"COLUMNS": "300"}).output
+    assert "SAMERGE_CACHE or the user's cache folder, samerge_edu" in shown
+
+
 @pytest.mark.parametrize("watched", [False, True])
 def test_a_study_draws_a_bar_for_somebody_who_watches(run, monkeypatch, watched):
     seen = []
@@ -146,6 +180,7 @@ def test_a_lora_study_of_other_experts_ends_in_one_line(run, tmp_path):
         (["--methods", "SA-LoRA"], "'SA-LoRA' needs LoRA experts: take --suite pocket-lora"),
         (["--suite", "pockt"], "suite: got 'pockt', did you mean pocket"),
         (["--device", "abacus"], "device: got 'abacus', expected one of cpu, cuda"),
+        (["--engine", "dusk"], "engine: got 'dusk', expected loky, dask:local, dask:tcp://host:port or ray:auto"),
         (["--csv", "no/such/rows.csv"], "cannot write no/such/rows.csv: there is no folder no/such"),
         (["--json", "."], "cannot write .: it is a folder"),
         (["--csv", "x", "--png", "x"], "the same file is named twice"),

@@ -132,12 +132,12 @@ def test_rows_are_handed_over_as_they_finish(suite):
     def stop_after_the_first_method(record, rows):
         seen.append([row["method"] for row in rows])
         assert record["rows"][-len(rows) :] == rows or not record["rows"]
-        if len(seen) == 2:
+        if len(seen) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         leaderboard.run(suite, TWO, each=stop_after_the_first_method)
-    assert seen == [["zero-shot", "experts (one a task)"], ["Average", "Average"]]
+    assert seen == [["zero-shot"], ["experts (one a task)"], ["Average", "Average"]]
 
 
 def test_files(record, tmp_path):
