@@ -116,7 +116,7 @@ def test_a_leaderboard_that_was_stopped_goes_on(run, tiny, monkeypatch):
 
 def test_the_help_says_where_results_are_kept():
     shown = CliRunner().invoke(cli.app, ["leaderboard", "--help"], env={"COLUMNS": "300"}).output
-    assert "SAMERGE_CACHE or the user's cache folder, samerge_edu" in shown
+    assert "SAMERGE_CACHE or the user's cache folder, samerge_edu" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("watched", [False, True])
