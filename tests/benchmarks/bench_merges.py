@@ -87,7 +87,7 @@ def ours():
         "TIES": ties,
         "TIES, sum": partial(ties, reduce="sum"),
         "TIES, per tensor": partial(ties, scope="tensor"),
-        "DARE": pipe(partial(dare, generator=g), task_arithmetic),
+        "DARE": pipe(partial(dare, generator=g, lazy=True), task_arithmetic),
         "DARE + TIES": pipe(partial(dare, generator=g), partial(ties, density=1.0)),
         "DELLA": pipe(partial(della, generator=g), partial(ties, density=1.0)),
         "Breadcrumbs": pipe(breadcrumbs, task_arithmetic),
