@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import __version__, names
+from .beforehand import check_fillable, check_n, check_new, check_there, check_writable
 from .course.classroom import cli as classroom
 from .course.lessons import notebook_folder
 from .one_line import one_line_errors
@@ -61,6 +62,20 @@ SuiteName = Annotated[
 ]
 
 
+Engine = Annotated[
+    str,
+    typer.Option(help="Where the jobs run: loky, here; dask:local; dask:tcp://HOST:PORT; ray:auto (docs/cluster.md)."),
+]
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        "--fresh",
+        help="Compute everything anew. Else what finished before is taken from SAMERGE_CACHE or the user's "
+        "cache folder, samerge_edu; it is kept of the suites that come with the package.",
+    ),
+]
+
+
 def print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"samerge-edu {__version__}")
@@ -100,6 +115,8 @@ def leaderboard(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Methods at a time, a process each; as many as cores if left out.")
     ] = None,
+    engine: Engine = "loky",
+    fresh: Fresh = False,
     csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the whole record to this JSON file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Also draw ID against OOD accuracy into this PNG file.")] = None,
@@ -109,16 +126,22 @@ def leaderboard(
     Each method is measured at its published scale and at the one chosen on validation images.
     """
     with one_line_errors():
+        needs = names.one_of("needs", needs, ["none", "unlabelled", "labelled", "all"])
+        suite, device = checked_suite(suite, device)
+        check_writable([csv, json, png])
+        check_there(add or [])
         own = own_rows(add or [])
         named = named_methods(methods, own)
-        needs = names.one_of("needs", needs, ["none", "unlabelled", "labelled", "all"])
-        suite = names.one_of("suite", suite, names.suites())
+        check_adapters(named, suite)
         from tqdm import tqdm
 
         from . import leaderboard as board
-        from .sweep import cores
+        from .sweep import check_engine, cores
+        from .sweep.journal import kept
 
-        board.check_writable([csv, json, png])
+        check_engine(engine)
+        if own and engine != "loky":
+            raise ValueError(f"--engine {engine}: your own methods run in this process: leave --engine out")
         loaded = loaded_suite(suite, device, per_class=per_class)
         chosen = chosen_methods(named, lora=bool(loaded.adapters), own=own, needs=needs)
     typer.echo(f"suite {loaded.name}, checkpoint family: {loaded.family}\nvalidation: {loaded.validation}")
@@ -134,7 +157,11 @@ def leaderboard(
         with one_line_errors():  # the disk may fill up meanwhile
             n_jobs = 1 if own or device != "cpu" else jobs or cores()
             again = {"name": suite, "device": device} | ({"per_class": per_class} if per_class else {})
-            record = board.run(loaded, chosen, progress=True, each=each, n_jobs=n_jobs, again=again)
+            # rows of one's own, and images that others keep, may change without a word
+            known = None if own or suite in names.published() or device != "cpu" else kept("leaderboard", again, fresh)
+            record = board.run(
+                loaded, chosen, progress=True, each=each, n_jobs=n_jobs, again=again, engine=engine, journal=known
+            )
             board.write(record, csv, json, png)
     except KeyboardInterrupt:
         written = " and ".join(str(path) for path in (csv, json) if path)
@@ -163,13 +190,13 @@ def ablate(
     """
     with one_line_errors():
         method = names.one_of("method", method, names.studies())
-        suite = names.one_of("suite", suite, names.suites())
+        suite, _ = checked_suite(suite)
+        check_n(images)
+        check_fillable(out)
+        check_adapters([method], suite)
         from . import studies
         from .studies.ablation import table
-        from .suites.suite import check_n
 
-        check_n(images)
-        studies.check_folder(out)
         loaded = loaded_suite(suite)
         rows = studies.study(loaded, method, n=images, progress=sys.stderr.isatty())
     reference = "Task Arithmetic" if method == "sa-merging" else "TA"
@@ -202,7 +229,7 @@ def study(
         from . import studies
         from .sweep import cores
 
-        studies.check_folder(out)
+        check_fillable(out)
         chosen = studies.QUESTIONS[name]
         knobs = {} if images is None else {"n": images}
         record: dict = {}
@@ -248,18 +275,34 @@ def chosen_methods(named: Sequence[str], lora: bool = False, own: dict | None = 
     return {name: row for name, row in rows.items() if (name in named if named else needs in ("all", row.needs))}
 
 
-def loaded_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None) -> "Suite":
-    """`load_suite`, after a look at the names, the device, and at what there is to choose from in the suite."""
+def checked_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None) -> tuple[str, str]:
+    """(suite, device) as they are spelt; ValueError for what can be told to be wrong before torch is there."""
     name = names.one_of("suite", name, names.suites())
+    published = names.published()
+    if tasks and name not in published:
+        raise ValueError(f"--tasks: the experts of '{name}' are fixed; a choice have {', '.join(published)}")
+    if per_class and name not in published:
+        raise ValueError(f"--per-class: the images of '{name}' are fixed; a choice have {', '.join(published)}")
+    if tasks:
+        from .suites.published.manifest import task_names
+
+        task_names(tasks)
+    return name, names.one_of("device", device, ["cpu", "cuda"])
+
+
+def check_adapters(named: Sequence[str], suite: str) -> None:
+    """ValueError for a row or a study of LoRA experts where the suite's are full models."""
+    if "-lora" not in suite and (lora := [name for name in named if name in [*names.lora_methods(), "sa-lora"]]):
+        raise ValueError(f"method: '{lora[0]}' needs LoRA experts: take --suite pocket-lora")
+
+
+def loaded_suite(name: str, device: str = "cpu", tasks: str = "", per_class: int | None = None) -> "Suite":
+    """`load_suite`, after a look at what there is to choose from in the suite, and at the device."""
+    name, device = checked_suite(name, device, tasks, per_class)
     import torch
 
     from .suites import load_suite
-    from .suites.published.manifest import SUITES
 
-    if tasks and name not in SUITES:
-        raise ValueError(f"--tasks: the experts of '{name}' are fixed; a choice have {', '.join(SUITES)}")
-    if per_class and name not in SUITES:
-        raise ValueError(f"--per-class: the images of '{name}' are fixed; a choice have {', '.join(SUITES)}")
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     if device not in devices:
         raise ValueError(f"unknown device '{device}'; here there are: {', '.join(devices)}")
@@ -294,11 +337,14 @@ def prefetch(
     chooses scales and looks at OOD tasks needs --images --val --ood default.
     """
     with one_line_errors():
+        from .suites.published.manifest import OOD, WORKSHOP, task_names
+
+        suite = names.one_of("suite", suite, names.published())
+        abroad = OOD if ood == "default" else ood
+        task_names(tasks), task_names(abroad)
         from .suites.published.clip_vit import prefetch_suite
         from .suites.published.hub import cache_folder
-        from .suites.published.manifest import OOD, WORKSHOP
 
-        abroad = OOD if ood == "default" else ood
         prefetch_suite(
             suite, tasks or WORKSHOP, images=images, ood=abroad, val=val, dry_run=dry_run, to=to, say=typer.echo
         )
@@ -318,9 +364,7 @@ def check(
     a broken adapter, a truncated split.
     """
     with one_line_errors():
-        from .suites.published.manifest import SUITES
-
-        loaded = loaded_suite(suite, device, tasks, per_class if suite in SUITES else None)
+        loaded = loaded_suite(suite, device, tasks, per_class if suite in names.published() else None)
         raise typer.Exit(0 if print_findings(loaded) else 1)
 
 
@@ -374,15 +418,15 @@ def merge(
             return merge_own(method, out, base, expert, lam, knobs(settings or []), device, dry_run)
         if settings or dry_run:
             raise ValueError("--set and --dry-run are for models of your own: give --base and --expert")
-        suite = names.one_of("suite", suite, names.suites())
+        suite, device = checked_suite(suite, device, tasks)
+        check_writable([out])
+        check_adapters([method], suite)
         from tqdm import tqdm
 
         from .forecast import forecast
-        from .leaderboard import check_writable
         from .streaming import merge_suite
 
         name, row = chosen_method(method)
-        check_writable([out])
         loaded = loaded_suite(suite, device, tasks)
         typer.echo(f"{name} of {', '.join(loaded.experts)} ({loaded.family})")
         plan = forecast([loaded.theta_0, *loaded.experts.values()], row.per_tensor, loaded.device)
@@ -414,16 +458,15 @@ def merge_own(
     """Merge files and folders: see `merging_files`. A warning about another base is printed and does not stop it."""
     import warnings
 
-    from tqdm import tqdm
-
-    from .merging_files import check_folder, merge_files, prepare
-
     if out.suffix == ".safetensors":
-        from .leaderboard import check_writable
-
         check_writable([out])
     else:
-        check_folder(out)
+        check_new(out)
+    check_there([base, *experts])
+    from tqdm import tqdm
+
+    from .merging_files import merge_files, prepare
+
     job = prepare(base, experts, method, lam, settings, device)
     typer.echo(str(job.plan))
     if dry_run:
@@ -653,12 +696,11 @@ def submit(
             return
         if file is None:
             raise ValueError("submit: got no file, expected my_method.py, or --new FOLDER to begin one")
+        check_n(images)
         read = handed_in.read(file)
         from .course.capstone import ranking
         from .leaderboard import heading, line
-        from .suites.suite import check_n
 
-        check_n(images)
         found, tau_m = ranking.merge(read)
         typer.echo(ranking.report(read, found))
         if tau_m is None:
@@ -686,14 +728,13 @@ def class_leaderboard(
     images choose. What cannot be measured is listed last, with the reason.
     """
     with one_line_errors():
+        check_n(images)
+        check_writable([json])
+        check_there([folder])
         from json import dumps
 
         from .course.capstone import ranking
-        from .leaderboard import check_writable
-        from .suites.suite import check_n
 
-        check_n(images)
-        check_writable([json])
         good, bad = ranking.folder(folder)
         suite = ranking.examined(loaded_suite("pocket"), exam)
         rows = ranking.class_table(suite, good, images)

@@ -12,10 +12,10 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from types import MappingProxyType
+from statistics import mean
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,13 +23,15 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from .beforehand import check_writable
 from .ensembles.ensemble import measure
-from .evaluate import as_good, choose_lam, provenance, scores, summaries, summary
+from .evaluate import as_good, choose_lam, provenance, scores, summary
 from .files import share
 from .methods import DATA_METHODS, LORA_METHODS, METHODS, SEED, Method
 from .params import Params, add, task_vectors
 from .suites import Suite, load_suite
 from .sweep import sweep
+from .sweep.journal import Journal
 
 Result = TypeVar("Result")
 
@@ -66,6 +68,8 @@ def run(
     each: Callable[[dict, list[dict]], None] = lambda record, rows: None,
     n_jobs: int = 1,
     again: Mapping[str, Any] | None = None,
+    engine: str = "loky",
+    journal: Journal | None = None,
 ) -> dict:
     """Merge the suite's experts by every method and measure each result on every task.
 
@@ -76,62 +80,89 @@ def run(
         {"suite", "versions", "reference": {"zero_shot": {...}, "experts": {...}}, "rows": [{"method", ...}, ...]}
 
     where `versions` also holds what is needed to run it again: command, commit, device, precision, threads and seed.
-    `each(record, rows)` is called with what is new, whenever something is: the two rows of reference, then each
-    method's. So a run that is stopped has shown, and may have written, all that was finished.
+    `each(record, rows)` is called with what is new, whenever something is: a row of reference, or a method's two.
+    So a run that is stopped has shown, and may have written, all that was finished.
 
-    `n_jobs` models are measured at a time, each in a process with one thread; for that the suite must be one that
+    The work is a `sweep` of small jobs, `n_jobs` at a time on an `engine`. For that the suite must be one that
     `load_suite` gives, with `again` as its arguments, and the methods rows of this package's tables: each process
-    loads them for itself. Rows are handed over as they finish, and stand in the record in the table's order.
+    loads them for itself. With `again` a job has one thread of torch wherever it runs, so that the numbers are the
+    same to the last bit, and the `journal` may know them from an earlier run. Rows are handed over as they finish, and
+    stand in the record in the table's order.
     """
-    names = list(methods)
-    tasks = [None, *suite.id_tasks]  # None: the base
-    if n_jobs > 1 and again is not None:
-        work, job = _in_another_process, {"again": tuple(sorted(again.items()))}
-    else:
+    if again is None:
+        n_jobs, engine, journal = 1, "loky", None
+    if again is None or (n_jobs == 1 and engine == "loky"):
         experts = {task: dict(suite.experts[task]) for task in suite.id_tasks}  # read once, used by all
-        loaded = suite, methods, experts, task_vectors(suite.theta_0, list(experts.values()))
-        work, job, n_jobs = partial(_measure, loaded), {}, 1
-    with tqdm(total=1 + len(methods), disable=None if progress else True, leave=False, unit="method") as bar:
-        bar.set_description("zero-shot and experts")
-        models = dict(sweep(work, [job | {"task": task} for task in tasks], n_jobs))
-        base, *runs = (models[i] for i in range(len(tasks)))
-        record = {
-            "suite": suite.name,
-            "versions": provenance(suite.device) | {"seed": SEED, "n_jobs": n_jobs},
-            "reference": summaries(suite, base, dict(zip(suite.id_tasks, runs, strict=True))),
-            "rows": [],
-        }
-        each(record, reference_rows(record))
-        bar.update()
-        finished: dict[int, list[dict]] = {}
-        expert_accuracy = record["reference"]["experts"]["per_task"]
-        jobs = [job | {"method": name, "expert_accuracy": expert_accuracy} for name in names]
-        for number, rows in sweep(work, jobs, n_jobs):
-            bar.set_description(names[number])
-            finished[number] = rows
+        work = partial(_measure, (suite, methods, experts, task_vectors(suite.theta_0, list(experts.values()))))
+    else:
+        work = partial(_in_another_process, tuple(sorted(again.items())))
+    # the experts at home first: what they reach there is part of every row
+    at_home: list[dict[str, Any]] = [{"expert": task, "tasks": [task]} for task in suite.id_tasks]
+    abroad: list[dict[str, Any]] = [{"expert": task, "tasks": suite.ood_tasks} for task in suite.id_tasks]
+    jobs = [*at_home, {"expert": None, "tasks": None}, *abroad, *({"method": name} for name in methods)]
+    record: dict[str, Any] = {
+        "suite": suite.name,
+        "versions": provenance(suite.device) | {"seed": SEED, "n_jobs": n_jobs, "engine": engine},
+        "reference": {},
+        "rows": [],
+    }
+    own: dict[str, float] = {}
+    runs: dict[str, Mapping[str, float]] = {}
+    finished: dict[int, list[dict]] = {}
+
+    def new_rows(number: int, result: Any) -> list[dict]:
+        """The rows that one more result completes, which are now in the record, too."""
+        job = jobs[number]
+        if "method" in job:
+            finished[number] = [row | summary(suite, row["per_task"], own) for row in result]
             record["rows"] = [row for i in sorted(finished) for row in finished[i]]
-            each(record, rows)
-            bar.update()
+            return finished[number]
+        if job["expert"] is None:
+            zero_shot = summary(suite, result, own) | {"per_task": result}
+            record["reference"] = {"zero_shot": zero_shot} | record["reference"]
+            return reference_rows(record)[:1]
+        runs[job["expert"]] = result
+        if len(runs) < len(abroad):
+            return []
+        together = own | {task: mean(run[task] for run in runs.values()) for task in suite.ood_tasks}
+        record["reference"]["experts"] = summary(suite, together, own) | {"per_task": together}
+        return reference_rows(record)[-1:]
+
+    early: dict[int, Any] = {}
+    threads = torch.get_num_threads()
+    with tqdm(total=len(jobs), disable=None if progress else True, leave=False, unit="job") as bar:
+        torch.set_num_threads(threads if again is None else 1)
+        try:
+            for number, result in sweep(work, jobs, n_jobs, engine, journal):
+                bar.set_description(str(jobs[number].get("method") or jobs[number].get("expert") or "zero-shot"))
+                bar.update()
+                if number < len(at_home):
+                    own |= result
+                else:
+                    early[number] = result
+                for i in sorted(early) if len(own) == len(at_home) else []:
+                    if rows := new_rows(i, early.pop(i)):
+                        each(record, rows)
+        finally:
+            torch.set_num_threads(threads)
     return record
 
 
 def _measure(
     loaded: tuple,
     *,
-    task: str | None = None,
     method: str | None = None,
-    expert_accuracy: Mapping[str, float] = MappingProxyType({}),
+    expert: str | None = None,
+    tasks: Sequence[str] | None = None,
 ) -> Any:
-    """One job: the rows of a method; or the accuracies of an expert on its task and abroad; or of the base on all."""
+    """One job: the rows of a method; or the accuracies of an expert, or of the base, on some tasks or all of them."""
     suite, methods, experts, taus = loaded
     if method is not None:
-        return rows_of(suite, method, methods[method], taus, expert_accuracy)
-    if task is None:
-        return scores(suite, suite.theta_0)
-    return scores(suite, experts[task], tasks=[task, *suite.ood_tasks])
+        return rows_of(suite, method, methods[method], taus)
+    return scores(suite, suite.theta_0 if expert is None else experts[expert], tasks=tasks)
 
 
-def _in_another_process(*, again: tuple[tuple[str, Any], ...], **job: Any) -> Any:
+def _in_another_process(again: tuple[tuple[str, Any], ...], **job: Any) -> Any:
     torch.set_num_threads(1)  # as many processes as cores
     return _measure(_loaded_once(again), **job)
 
@@ -144,10 +175,8 @@ def _loaded_once(again: tuple[tuple[str, Any], ...]) -> tuple:
     return suite, rows, experts, task_vectors(suite.theta_0, list(experts.values()))
 
 
-def rows_of(
-    suite: Suite, name: str, method: Method, taus: Sequence[Params], expert_accuracy: Mapping[str, float]
-) -> list[dict]:
-    """The two rows of one method: merged once, measured at the published and at the validated scale."""
+def rows_of(suite: Suite, name: str, method: Method, taus: Sequence[Params]) -> list[dict]:
+    """The two rows of one method, without `summary`: merged once, measured at the published and the chosen scale."""
     tau_m, seconds, peak_mb = measured(lambda: method.recipe(suite)(taus), suite.device)
     about: dict[str, Any] = {"method": name, "needs": method.all_needs}
     about |= {"images": method.images, "transductive": method.transductive}
@@ -162,10 +191,9 @@ def rows_of(
         if lam not in found:
             found[lam] = _scored(suite, method, add(suite.theta_0, tau_m, lam))
         per_task, stored_mb, more = found[lam]
-        result = summary(suite, per_task, expert_accuracy)
         scale = {"lam": lam, "lam_from": lam_from, "lam_low": low, "lam_high": high}
         cost |= {"seconds": seconds + more, "stored_mb": stored_mb}
-        rows.append(about | scale | result | cost | {"per_task": per_task})
+        rows.append(about | scale | cost | {"per_task": per_task})
     return rows
 
 
@@ -273,24 +301,6 @@ def line(row: Mapping, beside: bool = False) -> str:
             shown = f"{value:.{decimals}f}"
         cells.append(f"{shown:>{width}}")
     return f"{cells[0]:<{NAME}} " + " ".join(cells[1:])
-
-
-def check_writable(paths: Iterable[Path | None]) -> None:
-    """Raise ValueError, before any work, for a file that could not be written or is named twice."""
-    paths = [path for path in paths if path is not None]
-    for path in paths:
-        if path.is_dir():
-            raise ValueError(f"cannot write {path}: it is a folder")
-        if not path.parent.is_dir():
-            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise ValueError(f"cannot write {path}: the file is read-only")
-        try:
-            tempfile.TemporaryFile(dir=path.parent).close()
-        except OSError as e:
-            raise ValueError(f"cannot write {path}: {e.strerror}") from e
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(f"the same file is named twice: {', '.join(map(str, paths))}")
 
 
 def write(record: Mapping, csv: Path | None = None, json_file: Path | None = None, png: Path | None = None) -> None:

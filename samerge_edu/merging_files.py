@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .beforehand import check_new
 from .files import LazyParams, fingerprint, write_safetensors
 from .folders import INDEX, Opened, copy_beside, open_model
 from .forecast import Forecast, forecast
@@ -114,7 +115,7 @@ def merge_files(job: Job, out: str | Path, progress: Callable[[str], None] = lam
             raise ValueError(f"--out {out.name}: the base is sharded, expected a folder's name")
         _write(job.base, job.base.files[0], out, tensors, about)
         return [out]
-    check_folder(out)
+    check_new(out)
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)  # of an interrupted run of ours
     part.mkdir(parents=True)
@@ -131,12 +132,6 @@ def merge_files(job: Job, out: str | Path, progress: Callable[[str], None] = lam
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return sorted(out.iterdir())
-
-
-def check_folder(out: Path) -> None:
-    """Raise ValueError, before any work, for a folder that has something in it, or a file of that name."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ValueError(f"{out} exists already: choose a new folder")
 
 
 def _write(base: Opened, file: Path, out: Path, tensors: Callable, about: Mapping[str, str]) -> None:

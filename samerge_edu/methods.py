@@ -169,7 +169,11 @@ METHODS: dict[str, Method] = {
     "TIES": Method(lambda suite: ties, 1.0, "2306.01708", 2023),
     "TIES (sum)": Method(lambda suite: partial(ties, reduce="sum"), 0.3, "2310.02575", 2024),
     "DARE": Method(
-        lambda suite: pipe(partial(dare, generator=drops()), task_arithmetic), 0.3, "2311.03099", 2024, per_tensor=True
+        lambda suite: pipe(partial(dare, generator=drops(), lazy=True), task_arithmetic),
+        0.3,
+        "2311.03099",
+        2024,
+        per_tensor=True,
     ),
     "DARE + TIES": Method(
         lambda suite: pipe(partial(dare, generator=drops()), partial(ties, reduce="sum")), 0.5, "2311.03099", 2024

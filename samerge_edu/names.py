@@ -16,6 +16,11 @@ def methods() -> list[str]:
     return [key for table in ("METHODS", "LORA_METHODS", "DATA_METHODS") for key in keys("methods.py", table)]
 
 
+def lora_methods() -> list[str]:
+    """The rows that look at the factors of LoRA experts."""
+    return keys("methods.py", "LORA_METHODS")
+
+
 def suites() -> list[str]:
     return keys("suites/load.py", "_loaders") + published()
 

@@ -10,6 +10,12 @@ os.environ["SAMERGE_PROGRESS"] = os.devnull  # what a test solves is nobody's pr
 collect_ignore = ["demo_lesson", "mutate.py", "benchmarks", "golden", "checked_shapes.py"]
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """No test reads or writes what the user's sweeps have kept."""
+    monkeypatch.setenv("SAMERGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """The tiny suite behind a local hub, with an empty cache."""

@@ -60,6 +60,7 @@ MERGES: dict[str, Callable] = {
     "MagMax": magmax,
     "EMR": emr,
     "DARE": pipe(partial(dare, generator=GENERATOR), task_arithmetic),
+    "DARE, lazy": pipe(partial(dare, generator=GENERATOR, lazy=True), task_arithmetic),
     "DARE + TIES": pipe(partial(dare, generator=GENERATOR), ties),
     "DELLA": pipe(partial(della, generator=GENERATOR, density=0.5, epsilon=0.3), partial(ties, density=1.0)),
     "Breadcrumbs": pipe(partial(breadcrumbs, density=0.5, outliers=0.25), task_arithmetic),
@@ -92,6 +93,7 @@ MERGES: dict[str, Callable] = {
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "order_of_experts": {
         "DARE": "each expert draws its own lots",
+        "DARE, lazy": "each expert draws its own lots",
         "DARE + TIES": "each expert draws its own lots",
         "DELLA": "each expert draws its own lots",
     },

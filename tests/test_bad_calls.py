@@ -11,6 +11,7 @@ import torch
 from tiny_suite import TinySuite, tiny_lora_suite
 from torch import nn
 
+from samerge_edu.beforehand import check_n
 from samerge_edu.evaluate import accuracy, choose_lam, id_average, reference, scores
 from samerge_edu.files import LazyParams, load_params, save_params
 from samerge_edu.forecast import forecast
@@ -28,7 +29,7 @@ from samerge_edu.params import add, flatten, lazy_task_vectors, mean_cosine, pip
 from samerge_edu.saliency import chain_flow, clip_flow, flow_score, magnitude_score, path_norm, random_score, synflow
 from samerge_edu.streaming import merge_to_file
 from samerge_edu.suites.published.hub import convert_pickle
-from samerge_edu.suites.suite import Suite, check_n
+from samerge_edu.suites.suite import Suite
 from samerge_edu.transforms.breadcrumbs import breadcrumbs
 from samerge_edu.transforms.dare import dare
 from samerge_edu.transforms.della import della

@@ -87,6 +87,40 @@ def test_a_leaderboard_that_is_stopped_keeps_what_is_finished(run, tmp_path, mon
     assert list(pd.read_csv(tmp_path / "rows.csv").method) == ["zero-shot", "experts (one a task)"] + ["Average"] * 2
 
 
+def test_a_second_leaderboard_computes_nothing_unless_it_is_asked_to(run, tiny):
+    outputs, costs = [], []
+    for words in ([], [], ["--fresh"]):
+        before = tiny.encoded
+        outputs.append(run("leaderboard", "--methods", "Average", *words).stdout)
+        costs.append(tiny.encoded - before)
+    assert outputs[0] == outputs[1]
+    assert costs[0] == costs[2] > costs[1] == 0
+
+
+def test_a_leaderboard_that_was_stopped_goes_on(run, tiny, monkeypatch):
+    rows_of = leaderboard.rows_of
+
+    def interrupted(suite, name, *rest):
+        if name == "TIES":
+            raise KeyboardInterrupt
+        return rows_of(suite, name, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leaderboard, "rows_of", interrupted)
+        assert run("leaderboard", "--methods", "Average,TIES").exit_code == 130
+    asked = []
+    monkeypatch.setattr(
+        leaderboard, "rows_of", lambda suite, name, *rest: asked.append(name) or rows_of(suite, name, *rest)
+    )
+    assert run("leaderboard", "--methods", "Average,TIES").exit_code == 0
+    assert asked == ["TIES"]
+
+
+def test_the_help_says_where_results_are_kept():
+    shown = CliRunner().invoke(cli.app, ["leaderboard", "--help"], env={"COLUMNS": "300"}).output
+    assert "SAMERGE_CACHE or the user's cache folder, samerge_edu" in " ".join(shown.split())
+
+
 @pytest.mark.parametrize("watched", [False, True])
 def test_a_study_draws_a_bar_for_somebody_who_watches(run, monkeypatch, watched):
     seen = []
@@ -109,7 +143,8 @@ def test_lora_experts_have_rows_of_their_own(run, monkeypatch, tiny):
     monkeypatch.setattr(leaderboard, "run", lambda suite, methods, **knobs: seen.append(methods) or SystemExit)
     monkeypatch.setattr(tiny, "adapters", {"a": object()})
     run("leaderboard")
-    run("leaderboard", "--methods", "sa-lora")
+    monkeypatch.setattr(suites, "load_suite", lambda name, **options: tiny)
+    run("leaderboard", "--suite", "pocket-lora", "--methods", "sa-lora")
     assert list(seen[0]) == [*METHODS, *LORA_METHODS]
     assert list(seen[1]) == ["SA-LoRA"]
 
@@ -146,7 +181,8 @@ def test_a_lora_study_of_other_experts_ends_in_one_line(run, tmp_path):
         (["--methods", ""], "--methods: got '', expected names separated by commas"),
         (["--methods", "SA-LoRA"], "'SA-LoRA' needs LoRA experts: take --suite pocket-lora"),
         (["--suite", "pockt"], "suite: got 'pockt', did you mean pocket"),
-        (["--device", "abacus"], "unknown device 'abacus'; here there are: cpu"),
+        (["--device", "abacus"], "device: got 'abacus', expected one of cpu, cuda"),
+        (["--engine", "dusk"], "engine: got 'dusk', expected loky, dask:local, dask:tcp://host:port or ray:auto"),
         (["--csv", "no/such/rows.csv"], "cannot write no/such/rows.csv: there is no folder no/such"),
         (["--json", "."], "cannot write .: it is a folder"),
         (["--csv", "x", "--png", "x"], "the same file is named twice"),
@@ -403,28 +439,60 @@ def test_the_program_runs_as_a_module_and_says_its_version(entry):
     assert used.stdout.startswith("Usage: samerge-edu ")
 
 
+HEAVY = ("torch", "numpy", "pandas", "matplotlib")
+
+
+def test_the_package_itself_loads_nothing_heavy():
+    code = f"import sys, samerge_edu; print([m for m in {HEAVY} if m in sys.modules], dir(samerge_edu)[0])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert out.startswith("[] ")
+
+
 @pytest.mark.parametrize(
-    "words",
+    ("words", "answer"),
     [
-        ["--help"],
-        ["leaderboard", "--methods", "teis"],
-        ["leaderboard", "--suite", "pockt"],
-        ["ablate", "lwptw"],
-        ["merge", "--method", "teis", "--out", "x"],
-        ["merge", "--method", "ties", "--suite", "pockt", "--out", "x"],
-        ["doctor", "--suite", "pockt"],
+        ("--help", "0 Usage"),
+        ("leaderboard --help", "0 Usage"),
+        ("methods", "0 Average"),
+        ("suites", "0 pocket"),
+        ("leaderboard --methods teis", "did you mean TIES"),
+        ("leaderboard --suite pockt", "did you mean pocket"),
+        ("leaderboard --device abacus", "device: got 'abacus'"),
+        ("leaderboard --csv no/x.csv", "there is no folder no"),
+        ("leaderboard --add no.py", "no such file or folder: no.py"),
+        ("leaderboard --methods sa-lora", "'SA-LoRA' needs LoRA experts"),
+        ("ablate lwptw", "did you mean lwptv"),
+        ("ablate lwptv --images 0", "n: got 0"),
+        ("ablate lwptv --out README.md", "README.md is no folder"),
+        ("ablate sa-lora", "'sa-lora' needs LoRA experts"),
+        ("merge --method teis --out x", "did you mean TIES"),
+        ("merge --method ties --suite pockt --out x", "did you mean pocket"),
+        ("merge --method ties --out no/x", "there is no folder no"),
+        ("merge --method ties --tasks mnist --out x", "the experts of 'pocket' are fixed"),
+        ("merge --method ties --suite vit-b-32 --tasks minst --out x", "task: got 'minst'"),
+        ("merge --method ties --out no_such_folder --base no --expert no", "no such file or folder: no"),
+        ("merge --method ties --out docs --base docs --expert docs", "docs exists already"),
+        ("prefetch --suite vit-b-3", "did you mean vit-b-32"),
+        ("prefetch --tasks minst", "task: got 'minst'"),
+        ("prefetch --ood minst", "task: got 'minst'"),
+        ("check --tasks mnist", "the experts of 'pocket' are fixed"),
+        ("check --device abacus", "device: got 'abacus'"),
+        ("submit no.py", "no such file: no.py"),
+        ("submit no.py --images 0", "n: got 0"),
+        ("class-leaderboard no", "no such file or folder: no"),
+        ("class-leaderboard . --images 0", "n: got 0"),
+        ("doctor --suite pockt", "did you mean pocket"),
     ],
-    ids=" ".join,
 )
-def test_help_and_a_mistyped_name_load_nothing_heavy(words):
+def test_help_and_a_mistake_that_needs_no_torch_load_nothing_heavy(words, answer):
     code = (
         "import sys; from typer.testing import CliRunner; from samerge_edu.cli import app;"
-        f"result = CliRunner().invoke(app, {words}); print(result.exit_code, result.output);"
-        "print([m for m in ('torch', 'numpy', 'pandas', 'matplotlib') if m in sys.modules])"
+        f"result = CliRunner().invoke(app, {words.split()}); print(result.exit_code, result.output);"
+        f"print([m for m in {HEAVY} if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert out.startswith("0 Usage" if words == ["--help"] else "2 samerge-edu: ")
-    assert ("did you mean" in out) == (words != ["--help"])
+    assert out.startswith("0 " if answer.startswith("0 ") else "2 samerge-edu: ")
+    assert answer in out
     assert out.strip().endswith("[]")
 
 

@@ -117,7 +117,7 @@ def test_pocket_becomes_an_image_tower_that_open_clip_takes(run, tmp_path):
         (["--out", "no/such/it.safetensors"], "there is no folder no/such"),
         (["--suite", "purse"], "suite: got 'purse', expected one of pocket, "),
         (["--tasks", "mnist"], "--tasks: the experts of 'pocket' are fixed; a choice have vit-b-32, "),
-        (["--device", "abacus"], "unknown device 'abacus'"),
+        (["--device", "abacus"], "device: got 'abacus'"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_no_file(run, tmp_path, words, reason):

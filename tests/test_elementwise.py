@@ -71,7 +71,7 @@ DEFAULTS = [
     (trim, {"density": 0.2, "scope": "global"}),
     (ties, {"density": 0.2, "reduce": "mean", "scope": "global"}),
     (localize_and_stitch, {"density": 0.1}),
-    (dare, {"density": 0.5}),
+    (dare, {"density": 0.5, "lazy": False}),
     (della, {"density": 0.7, "epsilon": 0.07}),
     (breadcrumbs, {"density": 0.15, "outliers": 0.006}),
     (consensus, {"min_tasks": 2, "mask_lam": 0.6}),
@@ -566,3 +566,22 @@ def test_transforms_keep_the_dtype(dtype):
     taus = example_taus(dtype)
     for transform in (trim, breadcrumbs, lambda t: dare(t, G), lambda t: della(t, G)):
         assert {v.dtype for tau in transform(taus) for v in tau.values()} == {dtype}
+
+
+def test_lazy_dare_is_dare_and_holds_no_copy():
+    taus, asked = example_taus(torch.float32), []
+
+    class Watched(dict):
+        def __getitem__(self, key):
+            asked.append(key)
+            return super().__getitem__(key)
+
+    pruned = dare([Watched(tau) for tau in taus], generator=G, density=0.4, lazy=True)
+    asked.clear()
+    copies = dare(taus, generator=G, density=0.4)
+    for _ in range(2):
+        for lazy, copy in zip(pruned, copies, strict=True):
+            assert all(torch.equal(lazy[key], copy[key]) for key in copy)
+    assert asked == [*taus[0]] * 6, "drawn anew each time, and only what was asked for"
+    summed = task_arithmetic(pruned)
+    assert all(torch.equal(summed[key], value) for key, value in task_arithmetic(copies).items())

@@ -11,7 +11,7 @@ PACKAGE = Path(samerge_edu.__path__[0])
 FLOORS = [
     # arithmetic
     set("params files int8 parallel masks matrices saliency lora".split())
-    | set("forecast least_squares names catalogue flow folders".split()),
+    | set("forecast least_squares names catalogue beforehand flow folders".split()),
     {"transforms", "merges", "alignment"},  # methods
     {"suites"},
     # evaluation

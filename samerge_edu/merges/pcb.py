@@ -56,7 +56,7 @@ def pcb(
     if not 0 <= winsorise < 0.5:
         raise ValueError(f"winsorise: got {winsorise}, expected a fraction in [0, 0.5)")
     weigh = _code_weights(taus, density, winsorise) if form == "code" else _softmax_weights(taus, density)
-    weighted, total = torch.tensor(0), torch.tensor(0)
+    weighted = total = torch.zeros((), device=next(iter(taus[0].values())).device)
     for w, tau in weigh:
         weighted = weighted + w * tau
         total = total + w

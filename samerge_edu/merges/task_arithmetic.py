@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..parallel import side_by_side
 from ..params import Params, check_same_structure, structure, total
 
 
@@ -26,4 +27,6 @@ def task_arithmetic(taus: Sequence[Params]) -> dict[str, Tensor]:
     tensor([6., 1., 0.])
     """
     taus = check_same_structure(taus)
-    return {key: total(taus, key).to(dtype) for key, (_, dtype) in structure(taus[0]).items()}
+    shapes, device = structure(taus[0]), next(iter(taus[0].values())).device
+    sums = side_by_side(lambda key: total(taus, key).to(shapes[key][1]), shapes, device)
+    return dict(zip(shapes, sums, strict=True))

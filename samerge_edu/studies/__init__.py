@@ -11,7 +11,6 @@ Other questions have files of their own, each with a `run`, a `report` and a `fi
 """
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -59,14 +58,6 @@ def study(suite: Suite, method: str, n: int = 100, progress: bool = False) -> pd
         pairs, variants = [list(two) for two in combinations(other.id_tasks, 2)], on_pairs()
         rows.append(ablation.run(other, variants, pairs, n, progress, dict.fromkeys(variants, 1.0), part))
     return pd.concat(rows, ignore_index=True)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise ValueError or OSError, before any work, for a folder that `write` could not make or fill."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise ValueError(f"cannot write into {folder}: {existing} is no folder")
-    tempfile.TemporaryFile(dir=existing).close()
 
 
 def write_json(record: Mapping, folder: Path, name: str) -> None:

@@ -10,13 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from ..beforehand import check_n
 from ..params import Params, structure
-
-
-def check_n(n: int | None) -> None:
-    """Raise ValueError unless n is a number of images, at least 1, or None for all of them."""
-    if n is not None and (not isinstance(n, int) or n < 1):
-        raise ValueError(f"n: got {n!r}, expected a whole number of images, at least 1, or None for all")
 
 
 @dataclass(repr=False)

@@ -1,6 +1,7 @@
 """Trim and elect: the first two steps of TIES as a transform (arXiv:2306.01708), as AdaMerging++ needs them."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def elect(taus: Sequence[Params], density: float = 0.2, scope: str = "global") -
     elected: list[dict[str, Tensor]] = [{} for _ in taus]
     for key in taus[0]:
         trimmed = [taus[n][key].masked_fill(~m, 0) for n, m in enumerate(keep(key))]
-        gamma = sum((working(tau_hat) for tau_hat in trimmed), torch.tensor(0)).sign()
+        gamma = reduce(torch.add, map(working, trimmed)).sign()
         for n, tau_hat in enumerate(trimmed):
             elected[n][key] = tau_hat.masked_fill(tau_hat.sign() != gamma, 0)
     return elected

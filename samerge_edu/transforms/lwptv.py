@@ -67,7 +67,8 @@ def lwptv(
     S = layer_saliency(taus, norm, granularity)
     if shuffle is not None:
         names = sorted(S)
-        order = torch.randperm(len(names), generator=own_generator(shuffle, "layers", 0)).tolist()
+        lots = own_generator(shuffle, "layers", 0)
+        order = torch.randperm(len(names), generator=lots, device=lots.device).tolist()
         S = {name: S[names[i]] for name, i in zip(names, order, strict=True)}
     M = shared_mask(S, eta, mask_rule)
     return [Pruned(tau, {key: M[layer_of(key, granularity)][n] for key in tau}) for n, tau in enumerate(taus)]

@@ -5,7 +5,7 @@ process of its own: seconds (best of --repeat, 1 by default), and the largest me
 The floor is the time that this machine needs to read the eight and write one, measured in the same run, as is what
 explains the rest: a copy of the eight, into memory that is touched for the first time, and drawing a number an entry.
 
-With --peers, the same inputs go through fusion-bench and mergekit where they have the method:
+With --peers, the same inputs go through fusion-bench and mergekit where the environment has them and they the method:
     python tests/benchmarks/bench_merges.py --peers work/golden_venv/bin/python   (made by data_scripts/make_golden.py)
 The spectral methods and WUDI take minutes to hours there; --depth 1 runs one of the twelve blocks.
 """
@@ -87,7 +87,7 @@ def ours():
         "TIES": ties,
         "TIES, sum": partial(ties, reduce="sum"),
         "TIES, per tensor": partial(ties, scope="tensor"),
-        "DARE": pipe(partial(dare, generator=g), task_arithmetic),
+        "DARE": pipe(partial(dare, generator=g, lazy=True), task_arithmetic),
         "DARE + TIES": pipe(partial(dare, generator=g), partial(ties, density=1.0)),
         "DELLA": pipe(partial(della, generator=g), partial(ties, density=1.0)),
         "Breadcrumbs": pipe(breadcrumbs, task_arithmetic),
@@ -186,9 +186,15 @@ LIBRARIES = {"ours": ours, "fusion-bench": fusion_bench, "mergekit": mergekit}
 
 
 def one_run(library, name, depth, N):
-    """Seconds, CPU seconds and peak bytes of one merge, in this process; None if the library does not have it."""
+    """Seconds, CPU seconds and peak bytes of one merge, in this process; None if the library does not have it, or is
+    not there: the environments of fusion-bench and mergekit need not be one."""
     with contextlib.redirect_stdout(None), contextlib.redirect_stderr(open(os.devnull, "w")):
-        merge = LIBRARIES[library]().get(name)
+        try:
+            merge = LIBRARIES[library]().get(name)
+        except ModuleNotFoundError as e:
+            if library == "ours" or e.name is None or e.name.split(".")[0] != library.replace("-", "_"):
+                raise
+            merge = None
         if merge is None:
             return None
         taus = experts(depth, N)

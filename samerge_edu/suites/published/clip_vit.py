@@ -29,7 +29,7 @@ from ...params import Params, add, structure
 from ..suite import Suite
 from .data import check_can_read, fetch, read
 from .hub import convert_pickle, locate, open_safetensors, prefetch
-from .manifest import MODELS, OOD, SUITES, TA8, TALL14, TALL20, WARNINGS, WORKSHOP, base_assets, expert_assets
+from .manifest import MODELS, OOD, SUITES, WARNINGS, WORKSHOP, base_assets, expert_assets, task_names
 from .names import Renamed, build_clip, check_activation, from_hf, fused, hf_weight, image_tower, zero_shot_head
 
 KEPT = 0.25
@@ -139,12 +139,7 @@ def suite_tasks(tasks: Sequence[str] | str | int = WORKSHOP, ood: Sequence[str] 
 
     `tasks` are names, in a list or in a string with commas; 8, 14 and 20 stand for the literature's lists.
     """
-    lists = {"8": TA8, "14": TALL14, "20": TALL20}
-    if isinstance(tasks, int) and str(tasks) not in lists:
-        raise ValueError(f"tasks: got {tasks}, expected 8, 14, 20 or names")
-    names = lists.get(str(tasks)) or names_of(str(tasks) if isinstance(tasks, int) else tasks)
-    if unknown := [t for t in (*names, *ood) if t not in TALL20]:
-        raise ValueError(f"task: got '{unknown[0]}', expected one of {', '.join(TALL20)}")
+    names, ood = task_names(tasks), task_names(ood)
     captions = json.loads(_CAPTIONS.read_text(encoding="utf-8"))
     kinds = {t: "id" for t in names} | {t: "ood" for t in ood if t not in names}
     return {
@@ -180,7 +175,7 @@ def prefetch_suite(
     if name not in SUITES:
         raise ValueError(f"suite: got '{name}', expected one of {', '.join(SUITES)}")
     model, lora = SUITES[name]
-    assets, chosen = suite_assets(model, tasks, lora), suite_tasks(tasks, names_of(ood))
+    assets, chosen = suite_assets(model, tasks, lora), suite_tasks(tasks, task_names(ood))
     at_home = [t for t, task in chosen.items() if task.kind == "id"]
     splits = [(t, "test") for t in chosen if images or t not in at_home] + [(t, "val") for t in at_home if val]
     if splits and not dry_run:
@@ -197,11 +192,6 @@ def known_problems(assets: Sequence) -> list[str]:
     return [
         f"warning: {repo} is {WARNINGS[repo]}" for repo in dict.fromkeys(a.repo for a in assets) if repo in WARNINGS
     ]
-
-
-def names_of(tasks: Sequence[str] | str) -> tuple[str, ...]:
-    """Names in a list, or in a string with commas."""
-    return tuple(t.strip() for t in tasks.split(",") if t.strip()) if isinstance(tasks, str) else tuple(tasks)
 
 
 def load_clip_vit(

@@ -8,6 +8,7 @@ A file with `sha256` is checked against it. Where it is None we did not know the
 hub names every large file by its sha256, and the download is checked against that name.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 TA8 = ("sun397", "stanford-cars", "resisc45", "eurosat", "svhn", "gtsrb", "mnist", "dtd")
@@ -126,6 +127,21 @@ WARNINGS = {  # what is known to be wrong with a repository's file: said before 
 
 _LICENCES = {"timm": "MIT (OpenAI; the copy says Apache-2.0)", "samerge-edu": "Apache-2.0"}
 _NOTEBOOK = "12_real_clip"
+
+
+def task_names(tasks: Sequence[str] | str | int) -> tuple[str, ...]:
+    """Names in a list, or in a string with commas; 8, 14 and 20 stand for the literature's lists.
+
+    Raises ValueError for another number, and for a task that no suite has.
+    """
+    lists = {"8": TA8, "14": TALL14, "20": TALL20}
+    if isinstance(tasks, int) and str(tasks) not in lists:
+        raise ValueError(f"tasks: got {tasks}, expected 8, 14, 20 or names")
+    written = str(tasks).split(",") if isinstance(tasks, str | int) else tasks
+    names = lists.get(str(tasks)) or tuple(t.strip() for t in written if t.strip())
+    if unknown := [t for t in names if t not in TALL20]:
+        raise ValueError(f"task: got '{unknown[0]}', expected one of {', '.join(TALL20)}")
+    return names
 
 
 def base_assets(model: str) -> list[Asset]:
