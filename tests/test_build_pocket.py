@@ -8,6 +8,7 @@ import typer
 from data_script import script
 
 from samerge_edu.files import LazyParams, load_params
+from samerge_edu.int8 import LazyInt8
 from samerge_edu.suites.pocket import build as module
 
 TINY = {"seed": 0, "per_task": 20, "rare": 0.1, "epochs": 24.0, "lr": 1e-3, "batch": 32}  # 210 steps
@@ -97,3 +98,37 @@ def test_the_shipped_suite_is_up_to_date(monkeypatch):
 def test_unknown_stage(tmp_path):
     with pytest.raises(typer.BadParameter, match="got 'experts2', expected some of base, experts"):
         script("build_pocket").main(out=tmp_path, only="experts2")
+
+
+def test_a_base_and_an_expert_in_int8_are_what_was_rounded(build, tmp_path, monkeypatch):
+    """Without training: what is written can be read, is measured after rounding, and is not made twice."""
+    monkeypatch.setitem(build.RECIPES, "second", TINY)
+    monkeypatch.setattr(build, "web_data", lambda *a: (None, None))
+    monkeypatch.setattr(build, "train_base", lambda model, *a, **k: model.eval())
+    measured = []
+    monkeypatch.setattr(build, "zero_shot_accuracy", lambda model, *a: measured.append(model.state_dict()) or 50.0)
+    base = build.make_base("second", tmp_path / "second" / "base", tmp_path, "cpu")
+    shipped = base[0].state_dict()
+    assert all(torch.equal(measured[0][k], shipped[k]) for k in shipped)
+    file = tmp_path / "second" / "base" / build.pocket.INT8
+    assert LazyParams(file).metadata["test_accuracy"] == '{"digits": 50.0}'
+    assert not (file.parent / "open_clip_model.safetensors").exists()
+
+    def nudge(visual, *args, **kwargs):
+        with torch.no_grad():
+            for tensor in visual.parameters():
+                tensor += 0.01 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
+        return 90.0
+
+    monkeypatch.setattr(build, "fit", nudge)
+    build.make_expert(base, "digits", expert := tmp_path / "digits.safetensors", tau_in_int8=True)
+    theta_0 = {k: v.half().float() for k, v in base[0].visual.state_dict().items()}
+    got = build.pocket.OnBase(theta_0, LazyInt8(expert))
+    assert got.metadata["test_accuracy"] == '{"digits": 90.0}'
+    for key, x in got.items():
+        expected = theta_0[key] + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        assert (x - expected).abs().max() < 2e-3, key  # of 16 bits and of int8
+    monkeypatch.setattr(build, "fit", not_again)
+    monkeypatch.setattr(build, "train_base", not_again)
+    build.make_base("second", tmp_path / "second" / "base", tmp_path, "cpu")
+    build.make_expert(base, "digits", expert, tau_in_int8=True)
