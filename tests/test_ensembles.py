@@ -132,6 +132,7 @@ def test_told_the_task_it_is_one_plain_model_a_task(suite, theta, taus):
     assert summary(suite, per_task, own)["id_worst"] == min(expected.values())
     assert list(measure(suite, ensemble, tasks=["flags", "ink"], split="val", n=9).per_task) == ["flags", "ink"]
     assert measure(suite, ensemble, tasks=["flags"]).per_task == {"flags": per_task["flags"]}
+    assert measure(suite, ensemble, tasks="ink").per_task == {"ink": per_task["ink"]}
 
 
 @pytest.mark.parametrize("task", ["ink", "land"])

@@ -202,6 +202,7 @@ def measure(
         return Measured(per_task, {t: dict(zip(ensemble.router.tasks, m, strict=True)) for t, m in means.items()})
     if tasks is None:
         tasks = [name for name, task in suite.tasks.items() if task.kind != "report"]
+    tasks = [tasks] if isinstance(tasks, str) else list(tasks)
     alone = {task: scores(suite, ensemble.model(task), split, [task], n) for task in tasks if task in ensemble.parts}
     others = [task for task in tasks if task not in alone]
     rest = scores(suite, ensemble.theta, split, others, n) if others or not alone else {}

@@ -1,6 +1,6 @@
 """What does a megabyte buy? One merged model, and the same with masks, low-rank parts or whole experts beside it.
 
-    samerge-edu study storage        about 8 minutes on two idle cores
+    samerge-edu study storage        took 26 minutes on two cores that were busy with much else
 
 Every part is measured twice where it can be: told the task of each image, and with a router that has to find it out.
 The difference is what the router costs at home. Scales are the published ones; nothing is chosen on test images.
