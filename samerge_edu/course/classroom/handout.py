@@ -102,6 +102,12 @@ def chosen(numbers: Sequence[str], plan: str | None) -> list[str]:
     return [number for number in known if number in numbers or not numbers]
 
 
+def exercises_in(written: Iterable[Path]) -> list[str]:
+    """The ids of the exercises that some notebooks set, in order."""
+    texts = (path.read_text(encoding="utf-8").replace('\\"', '"') for path in written)
+    return sorted({id for text in texts for id in re.findall(r'se\.check\("([\w.]+)"', text)})
+
+
 # ---------------------------------------------------------------------------- plain
 
 
