@@ -190,6 +190,13 @@ def test_of_two_files_the_better_answer_counts(tmp_path):
         assert (row["verdict"], row["file"]) == ("PASS", "2.ipynb")
 
 
+def test_only_what_was_set_is_graded(tmp_path):
+    answer = found(tmp_path, notebook(*map(solution, IDS)))
+    graded = [("a", tmp_path / "1.ipynb", answer), ("b", tmp_path / "2.ipynb", {"problem": "no"})]
+    assert [row["exercise"] for row in grade.rows(graded, tmp_path, ["01.3", "01.1"])] == ["01.1", "01.3", ""]
+    assert len(grade.rows(graded, tmp_path)) == len(IDS) + 1
+
+
 def test_no_cell_of_the_table_is_a_formula(tmp_path):
     row = dict.fromkeys(grade.COLUMNS, 0) | {"student": "=HYPERLINK(1)", "note": "@x", "file": "-a"}
     grade.write_csv([row], tmp_path / "t.csv")
@@ -386,6 +393,7 @@ def test_bad_calls_end_with_one_line(tmp_path):
         ("class", "grade", str(tmp_path / "none")): "no such folder",
         ("class", "grade", str(tmp_path), "--feedback", "pdf"): "got 'pdf', expected one of html, markdown, no",
         ("class", "grade", str(tmp_path), "--seed", "-1"): "seed: got -1",
+        ("class", "grade", str(tmp_path), "--exercises", "01.77"): "no exercise '01.77' in notebook 01",
         ("class", "grade", str(tmp_path), "--out", str(tmp_path)): "it is a folder",
     }.items():
         result = CliRunner().invoke(app, [*command])

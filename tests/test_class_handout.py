@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from samerge_edu.cli import app
 from samerge_edu.course import bank
 from samerge_edu.course.classroom import before, handed_in
-from samerge_edu.course.classroom.handout import ANSWERS, edition, for_nbgrader, handout
+from samerge_edu.course.classroom.handout import ANSWERS, edition, exercises_in, for_nbgrader, handout
+from samerge_edu.course.classroom.plans import PLANS
 from samerge_edu.course.lessons import lessons
 
 SEED = 20240611
@@ -70,10 +71,10 @@ def test_the_solved_edition_solves_every_exercise_and_says_it_once(number):
 
 
 def test_a_plan_reduces_the_notebooks_and_brings_its_own_lessons(tmp_path):
-    plans = pytest.importorskip("samerge_edu.course.classroom.plans")
-    name, plan = next(iter(plans.PLANS.items()))
+    name, plan = next(iter(PLANS.items()))
     written, _ = handout(tmp_path / "a", plan=name, solutions="yes")
     assert [path.name.partition("_")[0] for path in written] == sorted(plan.lessons)
+    assert 0 < len(exercises_in(written)) < len(bank.every_exercise())
     whole, _ = handout(tmp_path / "b", [plan.lessons[0]], solutions="yes")
     assert len(written[0].read_text(encoding="utf-8")) < len(whole[0].read_text(encoding="utf-8"))
     with pytest.raises(ValueError, match="plan: got 'nap'"):
@@ -81,6 +82,11 @@ def test_a_plan_reduces_the_notebooks_and_brings_its_own_lessons(tmp_path):
     (other,) = [number for number in list(lessons())[-1:] if number not in plan.lessons] or ["77"]
     with pytest.raises(ValueError, match=f"lessons: got '{other}'"):
         handout(tmp_path / "c", [other], plan=name)
+
+
+def test_the_exercises_that_were_set_are_named(tmp_path):
+    written, _ = handout(tmp_path, ["00", "02"])
+    assert exercises_in(written) == [task.id for number in ("00", "02") for task in bank.chapter(number).EXERCISES]
 
 
 def test_folds_can_be_chosen():

@@ -15,6 +15,11 @@ app = typer.Typer(
 )
 
 
+def listed(words: str) -> list[str]:
+    """What stands between the commas."""
+    return [word.strip() for word in words.split(",") if word.strip()]
+
+
 @app.command()
 def handout(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if it does not exist.")],
@@ -31,14 +36,17 @@ def handout(
     checks. Nothing that is there is written over.
     """
     with one_line_errors():
+        from .handout import exercises_in
         from .handout import handout as write
 
         if hints not in ("yes", "no"):
             raise ValueError(f"hints: got '{hints}', expected yes or no")
-        numbers = [number.strip() for number in lessons.split(",") if number.strip()]
-        written, used = write(folder, numbers, plan, format, solutions, hints == "yes", seed)
+        written, used = write(folder, listed(lessons), plan, format, solutions, hints == "yes", seed)
         for path in written:
             typer.echo(path)
+        if plan is not None:
+            set_by_it = ",".join(exercises_in(written))
+            typer.echo(f"to grade what this plan sets: samerge-edu class grade FOLDER --exercises {set_by_it}")
         if format == "nbgrader":
             typer.echo(f"seed {used}: keep it to yourself. `samerge-edu class grade --seed {used}` asks the same")
 
@@ -65,6 +73,7 @@ def grade(
     folder: Annotated[Path, typer.Argument(help="STUDENT/NN_lesson.ipynb, or NN_lesson_STUDENT.ipynb.")],
     out: Annotated[Path, typer.Option(help="The table, a CSV file.")] = Path("grades.csv"),
     seed: Annotated[int | None, typer.Option(help="Also ask other shapes and numbers, drawn with this.")] = None,
+    exercises: Annotated[str, typer.Option(help="Ids with commas, where only some were set: 01.1,01.3.")] = "",
     jobs: Annotated[int | None, typer.Option(min=1, help="Notebooks at a time; as many as cores if left out.")] = None,
     feedback: Annotated[str, typer.Option(help="A page a student: html, markdown or no.")] = "html",
 ) -> None:
@@ -76,6 +85,7 @@ def grade(
     with one_line_errors():
         from ...leaderboard import check_writable
         from ...sweep import cores
+        from ..bank import exercise
         from ..draws import check_seed
         from . import grade as grading
 
@@ -84,13 +94,19 @@ def grade(
         check_writable([out])
         if seed is not None:
             check_seed(seed)
+        only = listed(exercises)
+        try:
+            for id in only:
+                exercise(id)
+        except KeyError as e:
+            raise ValueError(e.args[0]) from None
         graded = []
         for student, path, found in grading.grade(folder, seed, jobs or cores()):
             graded.append((student, path, found))
             right = sum(answer["verdict"] == "PASS" for answer in found.get("exercises", []))
             says = found.get("problem") or f"{right} of {len(found['exercises'])}"
             typer.echo(f"{student:<24} {path.name:<40} {says}")
-        table = grading.rows(graded, folder)
+        table = grading.rows(graded, folder, only)
         grading.write_csv(table, out)
         typer.echo(f"{out}: {len(table)} rows")
         if feedback != "no":

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import html
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ...sweep import sweep
@@ -73,12 +73,17 @@ def _one(file: str, seed: int | None, folder: str) -> dict:
     return examined(Path(file), seed, [Path(folder)])
 
 
-def rows(graded: Iterable[tuple[str, Path, dict]], folder: Path) -> list[dict]:
-    """One row a student and exercise, sorted; of two files with one lesson the better answer counts."""
+def rows(graded: Iterable[tuple[str, Path, dict]], folder: Path, only: Collection[str] = ()) -> list[dict]:
+    """One row a student and exercise, sorted; of two files with one lesson the better answer counts.
+
+    `only`: the ids of exercises that were set, where it was not all of them.
+    """
     best: dict[tuple[str, str, str], dict] = {}
     for student, path, found in graded:
         file = path.relative_to(folder).as_posix()
         for row in _rows_of(found):
+            if only and row["exercise"] and row["exercise"] not in only:
+                continue
             row |= {"student": student, "file": file}
             key = (student, row["lesson"], row["exercise"] or file)
             if key not in best or _rank(row) < _rank(best[key]):

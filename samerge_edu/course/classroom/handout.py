@@ -14,14 +14,13 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 from ..bank import exercise
 from ..draws import check_seed
 from ..exercise import Exercise
 from ..lessons import lessons
+from .plans import plan_named, reduced
 
 FORMATS, SOLUTIONS = ("plain", "nbgrader"), ("no", "folded", "yes")
 ANSWERS = ("Solution", "Answer", "What a good answer has")  # what folds are called that give an answer away
@@ -71,7 +70,7 @@ def handout(
         path = lessons()[number]
         notebook = json.loads(path.read_text(encoding="utf-8"))
         if plan is not None:
-            notebook = _plans().reduced(notebook, plan, number)
+            notebook = reduced(notebook, plan, number)
         if format == "nbgrader":
             made[folder / "source" / path.stem / path.name] = for_nbgrader(notebook, seed, solutions, hints)
             continue
@@ -88,18 +87,20 @@ def handout(
     return list(made), seed
 
 
-def _plans() -> ModuleType:
-    return import_module(f"{__package__}.plans")
-
-
 def chosen(numbers: Sequence[str], plan: str | None) -> list[str]:
     """The lessons asked for, in order. Raises ValueError for one that is not there."""
     known = list(lessons())
     if plan is not None:
-        known = _plans().plan_named(plan).lessons
+        known = plan_named(plan).lessons
     if unknown := [number for number in numbers if number not in known]:
         raise ValueError(f"lessons: got '{unknown[0]}', expected some of {', '.join(known)}")
     return [number for number in known if number in numbers or not numbers]
+
+
+def exercises_in(written: Iterable[Path]) -> list[str]:
+    """The ids of the exercises that some notebooks set, in order."""
+    texts = (path.read_text(encoding="utf-8").replace('\\"', '"') for path in written)
+    return sorted({id for text in texts for id in re.findall(r'se\.check\("([\w.]+)"', text)})
 
 
 # ---------------------------------------------------------------------------- plain
