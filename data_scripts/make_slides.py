@@ -50,7 +50,7 @@ def copy_parts(folder: Path) -> None:
 def exporter() -> SlidesExporter:
     """nbconvert's slides with the template of docs/site/slides."""
     settings = {"reveal_url_prefix": "reveal", "reveal_theme": "white", "template_name": "slides"}
-    settings |= {"reveal_width": "1280", "reveal_height": "760"}
+    settings |= {"reveal_width": "1280", "reveal_height": "770"}
     slides = SlidesExporter(
         config=Config(SlidesExporter=settings), extra_template_basedirs=[str(ROOT / "docs" / "site")]
     )
