@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from data_scripts import draw_picture  # noqa: E402 - only now is this checkout on the path
 from data_scripts.check_site import problems  # noqa: E402
+from samerge_edu import BRANCH, REPOSITORY  # noqa: E402
 
 OUT = ROOT / "build" / "site"
 TOC = {  # caption -> pages in order; a * takes, in order of name, what no other line names
@@ -102,8 +103,16 @@ def lesson(text: str) -> str:
 
 
 def page(text: str, name: str) -> str:
-    """A page of docs/: with a title, if it is only tables; GitHub's index is the first page here."""
+    """A page: with a title, if it is only tables; GitHub's index is the first page here; sources are read on GitHub."""
+
+    def target(match: re.Match) -> str:
+        file = (ROOT / name).parent.joinpath(match[1]).resolve()
+        if not file.exists() or file.is_relative_to(ROOT / "docs") or file.suffix in (".md", ".ipynb"):
+            return match[0]
+        return f"]({REPOSITORY}/{'tree' if file.is_dir() else 'blob'}/{BRANCH}/{file.relative_to(ROOT).as_posix()}"
+
     title = "" if text.startswith("# ") else f"# Tables: {name.rpartition('/')[2].removesuffix('-tables')}\n\n"
+    text = re.sub(r"\]\(([\w./-]+)", target, text)
     return title + text.replace("](docs/README.md", "](index.md").replace("](README.md", "](../index.md")
 
 

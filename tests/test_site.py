@@ -82,6 +82,17 @@ def test_the_first_page_shows_the_picture_and_its_links_are_seen_from_the_top(bu
     assert len(re.sub(r"(?s)<style>.*</div>", "", page).split()) < 90, "no wall of text"
 
 
+def test_links_to_sources_lead_to_github_and_links_to_pages_stay(build_site):
+    home = f"]({samerge_edu.REPOSITORY}"
+    text = "# A\n[a](../samerge_edu/merges) [b](../Makefile) [c](speed.md#x) [d](data.png) [e](https://example.org)"
+    shown = build_site.page(text, "docs/a")
+    assert f"[a{home}/tree/{samerge_edu.BRANCH}/samerge_edu/merges)" in shown
+    assert f"[b{home}/blob/{samerge_edu.BRANCH}/Makefile)" in shown
+    assert "[c](speed.md#x) [d](data.png) [e](https://example.org)" in shown
+    assert build_site.page("[f](docs/README.md#x)", "CONTRIBUTING").endswith("[f](index.md#x)")
+    assert build_site.page("| a |", "docs/ablations/x-tables").startswith("# Tables: x\n\n| a |")
+
+
 def test_a_lesson_for_reading_has_no_badges_and_a_folded_setup(build_site):
     whole = NOTEBOOKS[1].read_text(encoding="utf-8")
     shown = json.loads(build_site.lesson(whole))
