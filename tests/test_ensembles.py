@@ -518,13 +518,7 @@ def test_the_leaderboard_measures_the_ensemble_and_weighs_it():
 
 def test_surgerys_bottlenecks_are_weighed_too():
     suite = DataSuite(locked=False)
-    rows = leaderboard.rows_of(
-        suite,
-        "surgery",
-        dataclasses.replace(DATA_METHODS["TA + Surgery"]),
-        task_vectors(suite.theta_0, list(suite.experts.values())),
-        dict.fromkeys(suite.id_tasks, 100.0),
-    )
+    rows = leaderboard.run(suite, {"surgery": DATA_METHODS["TA + Surgery"]})["rows"]
     assert [row["stored_mb"] for row in rows] == [3 * 2 * 16 * 16 * 4 / 1e6] * 2
 
 
