@@ -158,7 +158,12 @@ def leaderboard(
             n_jobs = 1 if own or device != "cpu" else jobs or cores()
             again = {"name": suite, "device": device} | ({"per_class": per_class} if per_class else {})
             # rows of one's own, and images that others keep, may change without a word
-            known = None if own or suite in names.published() or device != "cpu" else kept("leaderboard", again, fresh)
+            known = None
+            if not own and suite not in names.published() and device == "cpu":
+                try:
+                    known = kept("leaderboard", again, fresh)
+                except OSError as e:  # a home that cannot be written to is no reason not to measure
+                    typer.echo(f"samerge-edu: results are not kept: {e}", err=True)
             record = board.run(
                 loaded, chosen, progress=True, each=each, n_jobs=n_jobs, again=again, engine=engine, journal=known
             )

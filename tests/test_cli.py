@@ -116,6 +116,15 @@ def test_a_leaderboard_that_was_stopped_goes_on(run, tiny, monkeypatch):
     assert asked == ["TIES"]
 
 
+def test_where_nothing_can_be_kept_the_table_is_made_all_the_same(run, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SAMERGE_CACHE", str(tmp_path / "file" / "below"))
+    result = run("leaderboard", "--methods", "Average")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("samerge-edu: results are not kept: ")
+    assert "Average" in result.stdout
+
+
 def test_the_help_says_where_results_are_kept():
     shown = CliRunner().invoke(cli.app, ["leaderboard", "--help"], env={"COLUMNS": "300"}).output
     assert "SAMERGE_CACHE or the user's cache folder, samerge_edu" in " ".join(shown.split())

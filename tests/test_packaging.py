@@ -48,6 +48,7 @@ def test_dependencies_are_those_promised():
 
 DECLARED = {requirement(line)[0] for line in PROJECT["dependencies"]} - {"open_clip_torch"} | {"open_clip"}
 DECLARED |= {requirement(line)[0] for line in PROJECT["optional-dependencies"]["search"]}  # imported when asked for
+DECLARED |= {requirement(line)[0] for line in PROJECT["optional-dependencies"]["cluster"]} | {"ray"}  # the same
 BROUGHT = {"PIL", "IPython", "regex"}  # by matplotlib, ipywidgets, open_clip
 
 
