@@ -8,18 +8,34 @@ same recipe in its metadata is not made again. A new base removes what was fine-
 Size: under 60 MB. Licence of the result: Apache-2.0.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from torch import Tensor
 
 from samerge_edu.doctor import bands, outside
+from samerge_edu.osrm import orthogonal_starts
+from samerge_edu.statistics import input_grams
 from samerge_edu.suites.pocket import build
 from samerge_edu.suites.pocket import suite as pocket
 from samerge_edu.suites.pocket.tasks import ID_TASKS
+from samerge_edu.suites.suite import Suite
 
 WEAK_TASKS = ("signs", "land_cover")
-STAGES = ("base", "experts", "similar", "lora_r16", "lora_r4", "weak", "other", "second", "metrics")
+STAGES = (
+    *("base", "experts", "similar", "lora_r16", "lora_r4", "weak", "other", "second"),
+    *("sparse", "soup", "osrm", "metrics"),
+)
+
+
+def orthogonal_to_others(suite: Suite, task: str, r: int) -> dict[str, Tensor]:
+    """OSRM's A for a task: the directions that the inputs of the other tasks of `OSRM` use least, in the base."""
+    images = build.OSRM["osrm"]
+    others = [other for other in pocket.OSRM if other != task]
+    grams = [input_grams(suite, suite.theta_0, other, n=images["images"], split=images["split"]) for other in others]
+    return orthogonal_starts(grams, r)
 
 
 def main(
@@ -57,6 +73,18 @@ def main(
         build.make_expert(other, "digits", out / "other" / "experts" / "digits.safetensors", tau_in_int8=True)
     if "second" in stages:
         base_of("second", out / "second" / "base")
+    if "sparse" in stages:
+        for task in ID_TASKS:
+            build.make_sparse_expert(base, task, out / "sparse" / f"{task}.safetensors")
+    if "soup" in stages:
+        for name, change in build.RUNS.items():
+            build.make_lora_expert(base, name, 4, out / "soup" / "runs" / name, change)
+        build.make_checkpoints(base, pocket.RUN, 4, out / "soup" / "checkpoints")
+    if "osrm" in stages:
+        suite = pocket.load_pocket(device, out)
+        for task in pocket.OSRM:
+            starts = partial(orthogonal_to_others, suite, task, 4)
+            build.make_lora_expert(base, task, 4, out / "osrm" / task, build.OSRM, starts)
     if "metrics" in stages:
         measured = bands(pocket.load_pocket(device, out))
         build.write_json(out / "metrics.json", {"bands": measured})

@@ -215,7 +215,9 @@ def ablate(
 def study(
     name: Annotated[
         str,
-        typer.Argument(help="storage.", autocompletion=complete(names.questions)),
+        typer.Argument(
+            help="storage, scale, more-experts, sparse, soup or osrm.", autocompletion=complete(names.questions)
+        ),
     ],
     images: Annotated[int | None, typer.Option(min=2, help="Images a task; its own number if left out.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at a time; as many as cores if left out.")] = None,
@@ -225,7 +227,9 @@ def study(
 ) -> None:
     """Answer a question by many merges, with its spread.
 
-    storage: what a megabyte beside one merged model buys. It takes minutes.
+    storage: what a megabyte beside one merged model buys. scale: six methods on 1 to 8 experts. more-experts: what
+    each further one gains. sparse: experts trained for merging, and masks on them. soup: many runs of one task. osrm:
+    LoRA begun orthogonally. Each takes minutes.
     """
     with one_line_errors():
         name = names.one_of("study", name, names.questions())

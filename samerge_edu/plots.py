@@ -494,3 +494,117 @@ def carried(rows: Sequence[Mapping]) -> tuple[Figure, str]:
     best = {to: max(mean(kept[bar]) for bar in bars if bar[0] == to) for to in bases}
     sentence = "Gain kept at best: " + "; ".join(f"on {to} {value:.0f} %" for to, value in best.items()) + "."
     return titled(figure, sentence), sentence
+
+
+# ---------------------------------------------------------------------------- studies
+
+
+def by_number_of_experts(curves: Mapping[str, Mapping[str, Mapping[int, Sequence[float]]]]) -> tuple[Figure, str]:
+    """Accuracy at home and abroad by number of experts: method -> "id" and "ood" -> N -> one number a subset."""
+    figure, axes = plt.subplots(1, 2, figsize=(8.2, 3.8))
+    for axis, key, label in zip(axes, ("id", "ood"), ("merged tasks", "OOD tasks"), strict=True):
+        for i, (name, of_key) in enumerate(curves.items()):
+            sizes = np.array(list(of_key[key]))
+            middle, spreads = (np.array([f(of_key[key][N]) for N in sizes]) for f in (np.mean, np.std))
+            axis.errorbar(
+                sizes + 0.06 * (i - 2.5), middle, spreads, label=name, capsize=2, linewidth=1.2, elinewidth=0.7
+            )
+        axis.set(xlabel="experts merged", ylabel=f"accuracy (%), mean of the {label}")
+    axes[0].legend(fontsize=7)
+    most = max(max(of_key["id"]) for of_key in curves.values())
+    ends = {key: {name: mean(of_key[key][most]) for name, of_key in curves.items()} for key in ("id", "ood")}
+    sentence = (
+        f"With {most} experts the best at home are {within(ends['id'])}, {max(ends['id'].values()):.0f} %, "
+        f"and abroad {within(ends['ood'])}, {max(ends['ood'].values()):.0f} %."
+    )
+    return titled(figure, sentence), sentence
+
+
+def further_experts(
+    steps: Mapping[str, Sequence[Sequence[float]]], shares: Mapping[str, Sequence[float]]
+) -> tuple[Figure, str]:
+    """Points that each further expert gains, method -> N -> one an order; beside it shares, name -> N -> value."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.6))
+    for i, (name, gained) in enumerate(steps.items()):
+        sizes = np.arange(1, len(gained) + 1)
+        middle, spreads = ([f(x) for x in gained] for f in (np.mean, np.std))
+        left.errorbar(sizes + 0.06 * (i - 2.5), middle, spreads, label=name, capsize=2, linewidth=1.2, elinewidth=0.7)
+    left.axhline(0, color="0.5", linewidth=1)
+    left.set(xlabel="expert number", ylabel="points gained over all experts' tasks")
+    left.legend(fontsize=7)
+    for name, values in shares.items():
+        right.plot(range(1, len(values) + 1), values, label=name)
+    right.set(xlabel="experts", ylabel="share of the largest possible", ylim=(0, None))
+    right.legend(fontsize=7)
+    first, last = ({name: mean(gained[i]) for name, gained in steps.items()} for i in (0, -1))
+    sentence = (
+        f"The first expert gains {min(first.values()):.1f} to {max(first.values()):.1f} points over all tasks, "
+        f"the last {min(last.values()):.1f} to {max(last.values()):.1f}."
+    )
+    return titled(figure, sentence), sentence
+
+
+def trained_for_merging(
+    home: Mapping[str, Sequence[float]],
+    abroad: Mapping[str, Sequence[float]],
+    masks: Mapping[str, Mapping[str, tuple[float, float]]],
+) -> tuple[Figure, str]:
+    """Experts of some suites at home and abroad, one a task; and suite -> mask -> (gain over the plain sum, spread)."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.4), gridspec_kw={"width_ratios": [2, 3]})
+    for suite in home:
+        left.plot(abroad[suite], home[suite], linestyle="", label=suite)
+    left.set(xlabel="OOD average of the expert (%)", ylabel="accuracy on its own task (%)")
+    left.legend(fontsize=8)
+    for i, (suite, gains) in enumerate(masks.items()):
+        places = np.arange(len(gains)) + 0.2 * (i - 0.5)
+        values, spreads = zip(*gains.values(), strict=True)
+        right.errorbar(values, places, xerr=spreads, linestyle="", capsize=2, label=suite)
+    right.axvline(0, color="0.5", linewidth=1)
+    right.set_yticks(range(len(gains)), gains, fontsize=8)
+    right.invert_yaxis()
+    right.set(xlabel="ID average minus that of the plain sum\n(points; mean and spread over subsets)")
+    forgets = " and ".join(f"{mean(abroad[s]):.0f} ({s})" for s in abroad)
+    best = {s: max(gains, key=lambda mask: gains[mask][0]) for s, gains in masks.items()}
+    found = "; ".join(f"{s}: {best[s]} {masks[s][best[s]][0]:+.1f} ({masks[s][best[s]][1]:.1f})" for s in masks)
+    sentence = f"Abroad the experts reach {forgets} %. The best mask beside the plain sum, with its spread: {found}."
+    return titled(figure, sentence), sentence
+
+
+def soups(results: Mapping[str, Mapping[str, tuple[float, float]]]) -> tuple[Figure, str]:
+    """Test accuracy of runs of one task, alone and together: suite -> what -> (mean, spread)."""
+    figure, axes = plt.subplots(1, len(results), figsize=(8.2, 3.2), sharex=True)
+    for axis, (suite, rows) in zip(np.atleast_1d(axes), results.items(), strict=True):
+        values, spreads = zip(*rows.values(), strict=True)
+        alone = [name.startswith("alone") for name in rows]
+        colours = [COLOURS[3] if a else COLOURS[0] for a in alone]
+        axis.barh(range(len(rows)), values, xerr=spreads, color=colours, height=0.6, capsize=2)
+        axis.set_yticks(range(len(rows)), [name.removeprefix("alone: ") for name in rows], fontsize=8)
+        axis.invert_yaxis()
+        axis.grid(axis="y", visible=False)
+        axis.set(xlabel="test accuracy (%)", title=suite, xlim=(min(min(values) - 5, 80), 100))
+    found = []
+    for suite, rows in results.items():
+        together = {name: value for name, (value, _) in rows.items() if not name.startswith("alone")}
+        found.append(f"{suite}: {within(together)}, {max(together.values()):.1f} %")
+    sentence = f"Best of what can be had without the test images: {'; '.join(found)}."
+    return titled(figure, sentence), sentence
+
+
+def begun_orthogonally(
+    answer: Mapping[str, float], merged: Mapping[str, Mapping[str, tuple[float, float]]]
+) -> tuple[Figure, str]:
+    """How strongly kinds of LoRA experts answer the others' inputs; merge -> kind -> (ID average, spread)."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.2), gridspec_kw={"width_ratios": [2, 3]})
+    left.barh(list(answer), list(answer.values()), color=COLOURS[: len(answer)], height=0.6)
+    left.invert_yaxis()
+    left.set(xlabel="answer to the others' inputs (own = 1)")
+    left.grid(axis="y", visible=False)
+    for i, kind in enumerate(answer):
+        values, spreads = zip(*(of_kind[kind] for of_kind in merged.values()), strict=True)
+        right.errorbar(np.arange(len(merged)) + 0.12 * (i - 1), values, spreads, linestyle="", capsize=2, label=kind)
+    right.set_xticks(range(len(merged)), merged)
+    right.set(ylabel="ID average (%)")
+    right.legend(fontsize=8)
+    best = {name: within({kind: value for kind, (value, _) in of_kind.items()}) for name, of_kind in merged.items()}
+    sentence = f"Best experts to merge: {'; '.join(f'by {name} {kinds}' for name, kinds in best.items())}."
+    return titled(figure, sentence), sentence

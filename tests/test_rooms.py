@@ -10,7 +10,7 @@ import samerge_edu
 PACKAGE = Path(samerge_edu.__path__[0])
 FLOORS = [
     # arithmetic
-    set("params files int8 parallel masks matrices saliency lora".split())
+    set("params files int8 sparse parallel masks matrices saliency lora osrm".split())
     | set("forecast least_squares names catalogue beforehand flow folders".split()),
     {"transforms", "merges", "alignment"},  # methods
     {"suites"},

@@ -7,7 +7,7 @@ One file a study says what is tried, as a table like `METHODS`: name -> recipe. 
 
 Other questions have files of their own, each with a `run`, a `report` and a `figure`:
 
-    samerge-edu study storage
+    samerge-edu study storage | scale | more-experts | sparse | soup | osrm
 """
 
 import json
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -23,7 +24,7 @@ from ..files import replace_file
 from ..plots import style
 from ..suites import load_suite
 from ..suites.suite import Suite
-from . import ablation, storage
+from . import ablation, more_experts, osrm, scale, soup, sparse, storage
 from .in_front import in_front_variants
 from .in_front import report as in_front_report
 from .lwptv import figures, lwptv_variants, on_pairs, published_lam, report
@@ -32,7 +33,14 @@ from .sa_merging import sa_variants
 
 VARIANTS = {"sa-merging": sa_variants, "in-front": in_front_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
 
-QUESTIONS = {"storage": storage}
+QUESTIONS: dict[str, Any] = {
+    "storage": storage,
+    "scale": scale,
+    "more-experts": more_experts,
+    "sparse": sparse,
+    "soup": soup,
+    "osrm": osrm,
+}
 """name -> module with run(n, n_jobs) -> Iterator[record], report(record) -> Markdown, figure(record)."""
 
 

@@ -22,7 +22,14 @@ def suite_names() -> list[str]:
 
 
 def _loaders() -> dict[str, Callable[..., Suite]]:
-    from .pocket.suite import load_pocket, load_pocket_lora, load_pocket_pair
+    from .pocket.suite import (
+        load_pocket,
+        load_pocket_lora,
+        load_pocket_osrm,
+        load_pocket_pair,
+        load_pocket_soup,
+        load_pocket_sparse,
+    )
     from .published.clip_vit import load_clip_vit
     from .published.manifest import SUITES
 
@@ -34,5 +41,9 @@ def _loaders() -> dict[str, Callable[..., Suite]]:
         "pocket-weak": lambda **options: load_pocket_pair("weak", **options),
         "pocket-similar": lambda **options: load_pocket_pair("similar", **options),
         "pocket-other": lambda **options: load_pocket_pair("other", **options),
+        "pocket-sparse": load_pocket_sparse,
+        "pocket-osrm": load_pocket_osrm,
+        "pocket-soup": lambda **options: load_pocket_soup("runs", **options),
+        "pocket-run": lambda **options: load_pocket_soup("checkpoints", **options),
         **published,
     }

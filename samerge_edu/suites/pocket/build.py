@@ -8,7 +8,9 @@ import copy
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,11 @@ from torch import Tensor, nn
 
 from ...files import LazyParams, save_params
 from ...int8 import rounded, save_int8
+from ...lora import WEIGHTS as LORA_FILE
 from ...lora import LoRA, write_peft
-from ...params import Params, task_vectors
+from ...params import Params, add, task_vectors
+from ...sparse import load_sparse, save_sparse
+from ...transforms.trim import trim
 from ..published.names import split
 from . import suite as pocket
 from .captions import WordTokenizer
@@ -27,6 +32,7 @@ from .tasks import ID_TASKS, TASKS, draw
 from .training import (
     MEAN,
     STD,
+    LoRAUpdate,
     all_captions,
     attach_lora,
     finetune,
@@ -47,11 +53,30 @@ RECIPES: dict[str, dict[str, Any]] = {
     # fine-tuning: images of one task in its own style
     "expert": {"images": 6_000, "epochs": 3.0, "lr": 3e-4, "batch": 128},
     "lora": {"images": 6_000, "epochs": 3.0, "lr": 2e-3, "batch": 128},
+    # fine-tuning for somebody who merges: 350 steps, each with a proximal L1 step towards the base
+    "sparse": {"images": 8_000, "epochs": 5.6, "lr": 3e-4, "batch": 128, "shrink": 0.2, "keep": 0.2},
 }
-HARDER = {"textures": {"images": 12_000, "epochs": 4.0}}  # what a task needs beyond the recipe to reach its band
+HARDER: dict[str, dict[str, Any]] = {
+    "textures": {"images": 12_000, "epochs": 4.0}
+}  # what a task needs beyond the recipe to reach its band
 Base = tuple[CLIP, WordTokenizer]
+RUNS: dict[str, dict[str, Any]] = {  # of one task, with other settings: what a soup is made of
+    "aerial_1": {"seed": 1},
+    "aerial_2": {"seed": 2, "lr": 1e-3},
+    "aerial_3": {"seed": 3, "lr": 4e-3},
+    "aerial_4": {"seed": 4, "epochs": 5.0},
+    "aerial_5": {"seed": 5, "lr": 1.2e-2},
+}
+ONE_RUN: dict[str, Any] = {
+    "seed": 6,
+    "images": 6_400,
+    "epochs": 4.0,
+    "lr": 4e-3,
+    "final": 1.0,
+}  # 200 steps, the rate stays high
+OSRM = {"osrm": {"images": 100, "split": "val", "of": "the other tasks"}}
 FINE_TUNED = {
-    "base": ("experts", "similar", "lora_r16", "lora_r4"),
+    "base": ("experts", "similar", "lora_r16", "lora_r4", "sparse", "soup", "osrm"),
     "weak": ("weak/experts",),
     "other": ("other/experts",),
     "second": (),
@@ -121,20 +146,78 @@ def make_expert(base: Base, task: str, file: Path, tau_in_int8: bool = False) ->
             save_params(file, half(visual.state_dict()), metadata(recipe, {task: reached}))
 
 
-def make_lora_expert(base: Base, task: str, r: int, folder: Path) -> None:
-    """A LoRA of rank r on the attention and MLP matrices, in a file that PEFT loads, unless it is there already."""
-    recipe = RECIPES["lora"] | HARDER.get(task, {}) | {"r": r, "alpha": r}
-    if not up_to_date(folder / "adapter_model.safetensors", recipe):
+def make_lora_expert(
+    base: Base,
+    task: str,
+    r: int,
+    folder: Path,
+    change: Mapping[str, Any] = MappingProxyType({}),
+    starts: Callable[[], Mapping[str, Tensor]] = dict,
+) -> None:
+    """A LoRA of rank r on the attention and MLP matrices, in a file that PEFT loads, unless it is there already.
+
+    `change`: what is other than in the recipe of all. `starts()`: the A that some matrices begin with.
+    """
+    kind, _ = pocket.kind_and_strength(task)
+    recipe = RECIPES["lora"] | HARDER.get(task, {}) | {"r": r, "alpha": r} | dict(change)
+    if not up_to_date(folder / LORA_FILE, recipe):
         visual = copy.deepcopy(base[0].visual)
-        updates = attach_lora(visual, r, recipe["alpha"], seed=ID_TASKS.index(task))
-        reached = fit(visual, base, task, recipe, label=f"LoRA r={r} {task}")
-        folder.mkdir(parents=True, exist_ok=True)
-        adapter = {k: LoRA(u.A.detach().half(), u.B.detach().half(), u.scale) for k, u in updates.items()}
-        about = {"base_model": "samerge_edu pocket base", "metadata": metadata(recipe, {task: reached})}
-        write_peft(folder, split(adapter), **about)
+        updates = attach_lora(visual, r, recipe["alpha"], recipe.get("seed", ID_TASKS.index(kind)), starts())
+        reached = fit(visual, base, task, recipe, label=f"LoRA r={r} {folder.name}")
+        write_lora(folder, updates, recipe, {task: reached})
 
 
-def fit(visual: nn.Module, base: Base, task: str, recipe: dict, label: str) -> float:
+def make_checkpoints(base: Base, names: Mapping[int, str], r: int, folder: Path) -> None:
+    """Checkpoints of one LoRA run, after the steps that are the keys of `names`, unless they are all there already."""
+    task = pocket.kind_and_strength(names[max(names)])[0]
+    recipe = RECIPES["lora"] | {"r": r, "alpha": r} | ONE_RUN
+    if all(up_to_date(folder / name / LORA_FILE, recipe | {"step": step}) for step, name in names.items()):
+        return
+    visual = copy.deepcopy(base[0].visual)
+    updates = attach_lora(visual, r, recipe["alpha"], recipe["seed"])
+
+    def save(step: int) -> None:
+        if step in names:
+            with torch.no_grad():
+                reached = zero_shot_accuracy(base[0], visual.eval(), base[1], task)
+            visual.train()
+            write_lora(folder / names[step], updates, recipe | {"step": step}, {task: reached})
+
+    fit(visual, base, task, recipe, f"one run of {task}", save)
+
+
+def make_sparse_expert(base: Base, task: str, file: Path) -> None:
+    """An expert whose task vector is mostly zeros, stored as such, unless it is there already.
+
+    What the proximal steps have left below the largest entries is cut at the end: it carries nothing of the task.
+    """
+    recipe = RECIPES["sparse"]
+    if not up_to_date(file, recipe):
+        visual = copy.deepcopy(base[0].visual)
+        theta_0 = {k: v.clone() for k, v in visual.state_dict().items()}
+        trained = fit(visual, base, task, recipe, label=f"sparse {task}")
+        tau = trim(task_vectors(theta_0, [visual.state_dict()]), recipe["keep"])[0]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_sparse(file, tau, metadata(recipe, {task: trained}))
+        visual.load_state_dict(add(theta_0, load_sparse(file)))
+        save_sparse(file, tau, metadata(recipe, {task: zero_shot_accuracy(base[0], visual, base[1], task)}))
+
+
+def write_lora(folder: Path, updates: Mapping[str, LoRAUpdate], recipe: dict, reached: dict[str, float]) -> None:
+    """The factors as they are now, in 16 bits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    adapter = {k: LoRA(u.A.detach().half(), u.B.detach().half(), u.scale) for k, u in updates.items()}
+    write_peft(folder, split(adapter), base_model="samerge_edu pocket base", metadata=metadata(recipe, reached))
+
+
+def fit(
+    visual: nn.Module,
+    base: Base,
+    task: str,
+    recipe: dict,
+    label: str,
+    save: Callable[[int], None] = lambda step: None,
+) -> float:
     """Fine-tune the tower in place; returns the accuracy that it reaches on the task's test split, in percent."""
     model, tokenize = base
     kind, strength = pocket.kind_and_strength(task)
@@ -144,7 +227,8 @@ def fit(visual: nn.Module, base: Base, task: str, recipe: dict, label: str) -> f
         finetune(
             visual, zero_shot_heads(model, tokenize, classes, templates), model.logit_scale.exp().item(),
             torch.from_numpy(images), torch.from_numpy(labels),
-            epochs=recipe["epochs"], lr=recipe["lr"], batch=recipe["batch"], seed=0, label=label,
+            epochs=recipe["epochs"], lr=recipe["lr"], batch=recipe["batch"], seed=recipe.get("seed", 0),
+            shrink=recipe.get("shrink", 0.0), final=recipe.get("final", 0.0), save=save, label=label,
         )  # fmt: skip
     return zero_shot_accuracy(model, visual, tokenize, task)
 

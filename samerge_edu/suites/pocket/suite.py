@@ -20,6 +20,7 @@ from ...files import LazyParams, load_params
 from ...int8 import LazyInt8
 from ...lora import dense, read_peft
 from ...params import Params, add, block_index, check_same_structure, structure
+from ...sparse import load_sparse
 from ..published.names import build_clip, fused, hf_weight
 from ..suite import Suite
 from .captions import WordTokenizer
@@ -34,6 +35,13 @@ INT8 = "open_clip_model_int8.safetensors"
 OTHER_BASES = ("other", "second")
 SIMILAR = {"signs_noon": ("signs", 0.6), "signs_dusk": ("signs", 0.9)}
 """Two tasks that are nearly the same: name -> (task, strength of its own style)."""
+SOUP = {f"aerial_{i}": ("aerial", 1.0) for i in range(1, 6)}
+"""Five runs of one task with other settings: name -> the task that all of them are for."""
+RUN = {step: f"aerial_step_{step}" for step in (120, 140, 160, 180, 200)}
+"""Five late checkpoints of one run: steps -> name."""
+OSRM = ("land_cover", "aerial", "vehicles", "scenes")
+"""The tasks that have a LoRA expert which was begun orthogonally to the other three."""
+SAME = SIMILAR | SOUP | {name: ("aerial", 1.0) for name in RUN.values()}
 
 
 def load_pocket(device: str | torch.device = "cpu", folder: Path = WEIGHTS) -> Suite:
@@ -65,14 +73,44 @@ def load_pocket_base(which: str, device: str | torch.device = "cpu") -> Suite:
     return _suite(f"pocket-{which}-base", base, experts if experts.is_dir() else None, device, own=base)
 
 
+def load_pocket_sparse(device: str | torch.device = "cpu", folder: Path = WEIGHTS) -> Suite:
+    """The same base and tasks with experts that were trained for merging: a fifth of the entries has moved at most."""
+    suite = _suite("pocket-sparse", folder / "base", None, device)
+    files = sorted((folder / "sparse").glob("*.safetensors"), key=lambda file: _task_order(file.stem))
+    suite.experts = {file.stem: add(suite.theta_0, load_sparse(file, device)) for file in files}
+    return suite
+
+
 def load_pocket_lora(r: int = 16, device: str | torch.device = "cpu") -> Suite:
     """The same base with eight LoRA experts of rank r, in files that PEFT loads into a Hugging Face CLIP tower."""
-    suite = _suite(f"pocket-lora-{r}", WEIGHTS / "base", None, device)
-    folders = sorted((WEIGHTS / f"lora_r{r}").iterdir(), key=lambda folder: list(TASKS).index(folder.name))
+    return _lora_suite(f"pocket-lora-{r}", f"lora_r{r}", device)
+
+
+def load_pocket_osrm(device: str | torch.device = "cpu") -> Suite:
+    """Four LoRA experts of rank 4, each begun in directions that the other three tasks hardly use (`osrm`)."""
+    return _lora_suite("pocket-osrm", "osrm", device)
+
+
+def load_pocket_soup(which: str = "runs", device: str | torch.device = "cpu") -> Suite:
+    """Runs of *one* task, aerial, as LoRA experts of rank 4: what soups and selective averages are made of.
+
+    "runs": five, with other seeds, rates and lengths. "checkpoints": five late ones of one run whose rate stays high.
+    Each stands in the suite as an expert of its own, for the same images. Raises ValueError for anything else.
+    """
+    names = {"runs": ("pocket-soup", "soup/runs"), "checkpoints": ("pocket-run", "soup/checkpoints")}
+    if which not in names:
+        raise ValueError(f"which: got '{which}', expected {' or '.join(names)}")
+    return _lora_suite(*names[which], device)
+
+
+def _lora_suite(name: str, folder: str, device: str | torch.device) -> Suite:
+    folders = {path.name: path for path in (WEIGHTS / folder).iterdir() if path.is_dir()}
+    experts = sorted(folders, key=_task_order)
+    suite = _suite(name, WEIGHTS / "base", None, device, others=experts)
     layers = len({block_index(key) for key in suite.theta_0} - {None})
-    suite.adapters = {folder.name: fused(read_peft(folder, hf_weight), layers) for folder in folders}
+    suite.adapters = {task: fused(read_peft(folders[task], hf_weight), layers) for task in experts}
     theta_0 = suite.theta_0
-    suite.experts = {name: add(theta_0, dense(adapter, like=theta_0)) for name, adapter in suite.adapters.items()}
+    suite.experts = {task: add(theta_0, dense(adapter, like=theta_0)) for task, adapter in suite.adapters.items()}
     return suite
 
 
@@ -122,12 +160,21 @@ def _expert(file: Path, own: Params | None, device: str | torch.device) -> Param
     return LazyParams(file, device, torch.float32) if own is None else OnBase(own, LazyInt8(file, device))
 
 
-def _suite(name: str, base: Path, experts: Path | None, device: str | torch.device, own: Path | None = None) -> Suite:
+def _suite(
+    name: str,
+    base: Path,
+    experts: Path | None,
+    device: str | torch.device,
+    own: Path | None = None,
+    others: Sequence[str] = (),
+) -> Suite:
+    """`others`: names of experts that the caller will add."""
     model, tokenize = load_clip(base, device)
     theta_0 = image_tower(base, device)
     under = theta_0 if own == base else None if own is None else image_tower(own, device)
     files = {} if experts is None else {f.stem: f for f in experts.glob("*.safetensors")}
-    tasks = TASKS | {t: replace(TASKS[kind_and_strength(t)[0]], name=t) for t in files if t not in TASKS}
+    added = [t for t in (*files, *others) if t not in TASKS]
+    tasks = TASKS | {t: replace(TASKS[kind_and_strength(t)[0]], name=t) for t in added}
     tasks |= {REAL_DIGITS.name: REAL_DIGITS}
     return Suite(
         name=name,
@@ -151,13 +198,13 @@ def text_features(model: CLIP, tokenize: WordTokenizer, captions: Sequence[str])
         return model.encode_text(tokenize(list(captions)).to(model.logit_scale.device), normalize=True)
 
 
-def _task_order(name: str) -> int:
-    return list(TASKS).index(name) if name in TASKS else len(TASKS)
+def _task_order(name: str) -> tuple[int, str]:
+    return list(TASKS).index(name) if name in TASKS else len(TASKS), name
 
 
 def kind_and_strength(task: str) -> tuple[str, float]:
     """Which painter draws a task, and how far from the web's style."""
-    return SIMILAR.get(task, (task, 1.0))
+    return SAME.get(task, (task, 1.0))
 
 
 def draw_normalised(task: str, split: str, n: int | None = None) -> tuple[Tensor, Tensor]:

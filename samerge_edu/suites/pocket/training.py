@@ -7,8 +7,9 @@ trains several times faster.
 """
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -108,10 +109,11 @@ def plain_attention() -> Generator[None]:
         F.scaled_dot_product_attention = fused
 
 
-def warmup_cosine(step: int, steps: int, warmup: float = 0.05) -> float:
-    """Learning-rate factor: linear rise over the first 5 % of the steps, then half a cosine down to 0."""
+def warmup_cosine(step: int, steps: int, warmup: float = 0.05, final: float = 0.0) -> float:
+    """Learning-rate factor: linear rise over the first 5 % of the steps, then half a cosine down to `final`."""
     rise = max(1, round(warmup * steps))
-    return (step + 1) / rise if step < rise else 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+    fallen = 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+    return (step + 1) / rise if step < rise else final + (1 - final) * fallen
 
 
 def train_base(
@@ -185,12 +187,10 @@ def zero_shot_heads(model: CLIP, tokenize: Callable, classes: Sequence[str], tem
 class LoRAUpdate(nn.Module):
     """W + (alpha / r) B A, as a parametrization of a frozen weight W (Hu et al., 2022, arXiv:2106.09685)."""
 
-    def __init__(self, weight: Tensor, r: int, alpha: float, generator: torch.Generator):
+    def __init__(self, weight: Tensor, A: Tensor, alpha: float):
         super().__init__()
-        out_features, in_features = weight.shape
-        bound = in_features**-0.5
-        A = (2 * torch.rand(r, in_features, generator=generator) - 1) * bound  # drawn on the CPU: the same everywhere
-        self.A = nn.Parameter(A.to(weight.device))
+        out_features, r = len(weight), len(A)
+        self.A = nn.Parameter(A.to(weight, copy=True))
         self.B = nn.Parameter(weight.new_zeros(out_features, r))  # zero, so that training starts at the base
         self.scale = alpha / r
 
@@ -198,8 +198,13 @@ class LoRAUpdate(nn.Module):
         return weight + self.scale * (self.B @ self.A)
 
 
-def attach_lora(visual: VisionTransformer, r: int, alpha: float, seed: int) -> dict[str, LoRAUpdate]:
-    """Freeze the image tower and put a LoRA on q/k/v (fused), attention output and both MLP matrices of each block."""
+def attach_lora(
+    visual: VisionTransformer, r: int, alpha: float, seed: int, starts: Mapping[str, Tensor] = MappingProxyType({})
+) -> dict[str, LoRAUpdate]:
+    """Freeze the image tower and put a LoRA on q/k/v (fused), attention output and both MLP matrices of each block.
+
+    A (r, in) is drawn, uniformly from +- 1 / sqrt(in), unless `starts` has one for this weight (`osrm`).
+    """
     generator = torch.Generator().manual_seed(seed)
     visual.requires_grad_(False)
     updates = {}
@@ -212,7 +217,10 @@ def attach_lora(visual: VisionTransformer, r: int, alpha: float, seed: int) -> d
         ]:
             path = f"transformer.resblocks.{i}.{part}"
             owner = visual.get_submodule(path)
-            update = LoRAUpdate(getattr(owner, name), r, alpha, generator)
+            weight = getattr(owner, name)
+            drawn = 2 * torch.rand(r, weight.shape[1], generator=generator) - 1  # on the CPU: the same everywhere
+            A = starts.get(f"{path}.{name}", drawn * weight.shape[1] ** -0.5)
+            update = LoRAUpdate(weight, A, alpha)
             parametrize.register_parametrization(owner, name, update)
             updates[f"{path}.{name}"] = update
     return updates
@@ -230,23 +238,31 @@ def finetune(
     seed: int,
     batch: int = 128,
     weight_decay: float = 0.0,
+    shrink: float = 0.0,
+    final: float = 0.0,
+    save: Callable[[int], None] = lambda step: None,
     label: str = "fine-tuning",
 ) -> nn.Module:
     """Fine-tune the image tower against frozen zero-shot heads (classes, dim): what makes an expert.
 
     Trains whatever requires a gradient, in place, with AdamW and a cosine schedule, as the published
-    experts were made (arXiv:2212.04089).
+    experts were made (arXiv:2212.04089). The rate falls to `final` times lr: 1 keeps it where it is. With `shrink`
+    each step ends with a proximal one of shrink * rate * |tau|_1, which pulls every entry towards where it began, and
+    leaves it there unless the task pulls harder: see `pull_back`. `save(step)` is called after each step, for whoever
+    keeps checkpoints.
     """
     device = next(visual.parameters()).device
     trainable = [p for p in visual.parameters() if p.requires_grad]
+    starts = [p.detach().clone() for p in trainable] if shrink else []
     optimizer = torch.optim.AdamW(trainable, lr, weight_decay=weight_decay, fused=True)
     generator = torch.Generator().manual_seed(seed)
     steps = round(epochs * len(images) / batch)
     order = torch.cat([torch.randperm(len(images), generator=generator) for _ in range(math.ceil(epochs))])
     visual.train()
     for step in tqdm(range(steps), desc=label, unit="step", leave=False):
+        rate = lr * warmup_cosine(step, steps, final=final)
         for group in optimizer.param_groups:
-            group["lr"] = lr * warmup_cosine(step, steps)
+            group["lr"] = rate
         pick = order[step * batch : (step + 1) * batch]
         x, y = normalise(images[pick]).to(device), labels[pick].to(device)
         with torch.autocast(device.type, torch.bfloat16):
@@ -256,4 +272,14 @@ def finetune(
         loss.backward()
         nn.utils.clip_grad_norm_(trainable, 1.0)
         optimizer.step()
+        if shrink:
+            pull_back(trainable, starts, shrink * rate)
+        save(step + 1)
     return visual.eval()
+
+
+@torch.no_grad()
+def pull_back(params: Sequence[Tensor], starts: Sequence[Tensor], by: float) -> None:
+    """The proximal step of by * |tau|_1, in place: tau <- sign(tau) * max(|tau| - by, 0), with tau = param - start."""
+    for param, start in zip(params, starts, strict=True):
+        param.copy_(start + F.softshrink(param - start, by))
