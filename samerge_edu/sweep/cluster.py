@@ -4,6 +4,7 @@ The trap that the questions are for: the scheduler unpacks what it hands on, too
 lets a sweep wait for ever.
 """
 
+import logging
 import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError
@@ -35,6 +36,7 @@ def on_dask(
     except ImportError:
         raise ImportError('engine dask: it is not installed: pip install "samerge-edu[cluster]"') from None
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is raised, in a sentence
     with ExitStack() as stack:
         if address == "local":
             local = LocalCluster(n_workers=n_jobs, threads_per_worker=1, dashboard_address=None, silence_logs=50)
