@@ -2,8 +2,8 @@
 
     python tests/benchmarks/profile_row.py            about two minutes on two idle cores
 
-One thread, as a worker of the leaderboard has it. Prints seconds, images, the load of the machine, and images/s by the size
-of the batch. Not a test: nothing fails if a machine is slow.
+One thread, as a worker of the leaderboard has it. Prints seconds, images, the load of the machine, and images/s by the
+size of the batch. Not a test: nothing fails if a machine is slow.
 """
 
 import os
