@@ -193,6 +193,13 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "two lists of one length",
     ("10.3", WHAT_IS_RETURNED, "absolute"): "an entropy is not negative",
     ("10.4", WHAT_IS_RETURNED, "absolute"): "a position is not negative",
+    (
+        "11.1",
+        "kept.scatter_(1, taus.abs().topk(k, dim=1).indices, True)",
+        "dim= dropped",
+    ): "topk looks along the last side anyway",
+    ("11.2", WHAT_IS_RETURNED, "absolute"): "an accuracy is not negative",
+    ("11.3", WHAT_IS_RETURNED, "absolute"): "a position is not negative",
     ("12.1", "rows.append(normalize(z.mean(dim=0), dim=-1))", "mean -> sum"): "it is brought to length 1 next",
     ("12.1", "rows.append(normalize(z.mean(dim=0), dim=-1))", "1 -> 0"): "a vector has one side",
     ("13.3", WHAT_IS_RETURNED, "absolute"): "a number of images is not negative",
