@@ -20,6 +20,7 @@ from samerge_edu.alignment.weight_matching import weight_matching
 from samerge_edu.course.drawings import d11
 from samerge_edu.ensembles.router import train_router
 from samerge_edu.ensembles.tall_masks import tall_experts
+from samerge_edu.ensembles.twin_merging import low_rank
 from samerge_edu.evaluate import accuracy, scores
 from samerge_edu.params import flatten, unflatten
 from samerge_edu.statistics import features
@@ -199,10 +200,14 @@ se.explore(draw, presets=[{"threshold": 0.0}, {"threshold": 0.7}], threshold=(0.
 # Bytes are counted as they would lie in a file:
 
 # %%
-masks = tall_experts(suite, mask_lams=(0.4,))
-one = next(iter(masks.parts.values()))
-print(f"a model {kept['model_mb']:.2f} MB, a mask {sum(x.nbytes for x in one.stored.values()) / 1e6:.2f} MB")
-print(f"beside the base: {masks.megabytes:.2f} MB, of which the shared sum {sum(x.nbytes for x in masks.second.values()) / 1e6:.2f} MB")
+def mb(tensors):
+    return f"{sum(x.nbytes for x in tensors.values()) / 1e6:.2f} MB"
+
+
+masks = tall_experts(suite, mask_lams=(0.4,))  # with one mask_lam no image is looked at
+print("one model", mb(theta_0), "- one mask", mb(masks.parts[tasks[0]].stored))
+print("16 directions of each matrix of one expert", mb(low_rank(taus[0], 16).stored))
+print(f"eight masks {masks.megabytes:.2f} MB, of which the sum that they select from is", mb(masks.second))
 
 # %%
 # QUIZ 11.q2
@@ -220,19 +225,33 @@ for name in ("Twin, rank 1", "Twin, rank 8", "base, rank 1", "base, rank 8", "FR
         row = point(name, asks)
         label = f"{name:12} {row['stored_mb']:5.1f} MB, {asks:7}"
         se.show(f"11.kept_{slug}_{asks[0]}", row["id_avg"], f"{label}: ID average", slack=1.5)
-se.claim("11.rank_8_beats_every_single_model", by=point("Twin, rank 8", "router")["id_avg"] - single, at_least=6)
-shared = point("Twin, rank 1", "router")["id_avg"] - point("base, rank 1", "router")["id_avg"]
+
+
+# %%
+def routed_id(name):
+    return point(name, "router")["id_avg"]
+
+
+se.claim("11.rank_8_beats_every_single_model", by=routed_id("Twin, rank 8") - single, at_least=6)
+shared = routed_id("Twin, rank 1") - routed_id("base, rank 1")
 se.claim("11.a_merge_below_helps_small_parts", by=shared, at_least=4)
-shared = point("Twin, rank 8", "router")["id_avg"] - point("base, rank 8", "router")["id_avg"]
-se.claim("11.and_hardly_larger_ones", by=3 - abs(shared))
-costs = [point(f"Twin, rank {r}", "task id")["id_avg"] - point(f"Twin, rank {r}", "router")["id_avg"] for r in (8, 16)]
+se.claim("11.and_hardly_larger_ones", by=3 - abs(routed_id("Twin, rank 8") - routed_id("base, rank 8")))
+lora = routed_id("LoRA, rank 4") - routed_id("base, rank 4")
+se.claim("11.trained_small_is_as_good_as_made_small", by=lora, at_least=-1)
+masked = point("base, rank 16", "task id")["id_avg"] - point("TALL masks", "task id")["id_avg"]
+se.claim("11.masks_do_not_lead_at_eight_experts", by=masked, at_least=1)
+costs = [point(f"Twin, rank {r}", "task id")["id_avg"] - routed_id(f"Twin, rank {r}") for r in (8, 16)]
 se.claim("11.the_router_is_the_limit", by=min(costs), at_least=2)
 
 # %% [markdown]
 # Two controls make this readable. **The single model** stands at 0 MB: what lies below it is not worth its bytes.
 # **Low rank on the base** is Twin-Merging without a merge: the same parts and the same router on $\theta_0$. With a
 # megabyte the merge below is a real help; with four it hardly is, for by then the parts carry the tasks
-# themselves. And told beside routed: with larger parts the router's errors are what is left.
+# themselves. (LoRA experts, *trained* at rank 4, are as good as experts cut to rank 4, and weigh less.) Told beside routed:
+# with larger parts the router's errors are what is left.
+#
+# And masks? Eight of them with their sum weigh more than 16 directions of each expert, and do less. But a ninth mask is a
+# fifth of a megabyte, and 16 directions of a ninth expert more than four times that: masks are for many experts.
 
 # %%
 se.explore(
@@ -385,8 +404,34 @@ se.claim("11.matched_units_say_other_things", by=30 - 100 * alike["pocket-other-
 # %%
 # QUIZ 11.q3
 
+# %% [markdown]
+# ## An old task vector, a new release
+#
+# A vendor replaces the base by a new release, of another training, and your expert belongs to the old one. Its task
+# vector is written in the old base's units. Re-basin of task vectors matches the two *bases*, which know nothing of
+# your task, and carries it over, $\theta = \theta_{new} + \alpha\, \pi(\tau)$. To find $\pi$ no image is needed ($\alpha$ was
+# chosen on validation images). What is kept of each expert's gain, on three kinds of new release:
+
 # %%
-# @@RELEASE
+se.figure(*plots.carried(ways["release"]))
+gains = {}
+for row in ways["release"]:
+    gains.setdefault((row["to"], row["way"]), []).append(row["kept"])
+gains = {which: mean(values) for which, values in gains.items()}
+for (to, way), value in gains.items():
+    slug = f"{to}_{way}".replace(" ", "_").replace("-", "_")
+    se.show(f"11.carried_{slug}", value, f"{to}, {way}: gain kept", unit="%", slack=4)
+copied, grown = gains["a permuted copy", "units matched"], gains["a continuation", "as it is"]
+se.claim("11.carried_to_a_copy_nothing_is_lost", by=copied, at_least=95, unit="%")
+se.claim("11.a_continuation_takes_it_as_it_is", by=grown, at_least=70, unit="%")
+new = max(value for (to, _), value in gains.items() if to == "pocket-second-base")
+se.claim("11.another_training_keeps_little", by=20 - new, unit="%")
+
+# %% [markdown]
+# A release that is the old base in another order gets everything back, once it is matched; one that *grew out of* the old
+# base (here: the mean of the other experts) takes the vector as it is. One that was trained anew takes next to nothing,
+# whatever is matched, and the reason is the one above. The paper reports gains between CLIPs of ViT-B size. Before you
+# carry a vector, measure whether the two bases' units correspond at all.
 
 # %%
 # @@TRAINING
@@ -430,9 +475,13 @@ se.claim("11.matched_units_say_other_things", by=30 - 100 * alike["pocket-other-
 # | A threshold gives back much of it for little at home | measured here, chosen at home: `11.none_helps_abroad`, `11.none_costs_little_at_home` |
 # | With four megabytes and a router every single model is beaten | measured here: `11.rank_8_beats_every_single_model` |
 # | A merge below the parts helps while they are small | measured here: `11.a_merge_below_helps_small_parts`, `11.and_hardly_larger_ones` |
+# | LoRA experts of rank 4 are as good as experts cut to rank 4 | measured here, routed, up to a point: `11.trained_small_is_as_good_as_made_small` |
+# | Masks of 1 bit keep nearly all of N experts | paper, arXiv:2405.07813; at eight experts low rank keeps more in fewer bytes, measured here: `11.masks_do_not_lead_at_eight_experts` |
 # | With larger parts the router is the limit | measured here: `11.the_router_is_the_limit` |
 # | Small MLPs of two beginnings can be averaged once they are matched | measured here: `11.matching_opens_the_way`, `11.wide_mlps_gain_by_matching`; paper, arXiv:2209.04836 |
 # | A ViT with its heads moved is the same function and a bad partner for a mean | measured here: `11.one_function_and_a_bad_mean` |
 # | A shuffled copy of a ViT is found again | measured here: `11.every_unit_is_found_again`, `11.the_copy_has_no_barrier` |
 # | Two ViTs of two beginnings can be averaged once they are matched | not so here, measured here: `11.between_two_vits_it_stays` |
+# | A task vector carried to a new release keeps its gain | to a permuted copy and to a continuation, measured here: `11.carried_to_a_copy_nothing_is_lost`, `11.a_continuation_takes_it_as_it_is` |
+# | ... and to a release that was trained anew | paper, arXiv:2505.22697; not so here, measured here: `11.another_training_keeps_little` |
 # | The same for ViT-B/32 | open |
