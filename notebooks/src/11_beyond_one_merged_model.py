@@ -434,12 +434,6 @@ se.claim("11.another_training_keeps_little", by=20 - new, unit="%")
 # carry a vector, measure whether the two bases' units correspond at all.
 
 # %%
-# @@TRAINING
-
-# %%
-# @@MORE
-
-# %%
 # OPEN 11.open
 
 # %% [markdown]
