@@ -24,7 +24,7 @@ from samerge_edu.ensembles.twin_merging import low_rank
 from samerge_edu.evaluate import accuracy, scores
 from samerge_edu.params import flatten, unflatten
 from samerge_edu.statistics import features
-from samerge_edu.studies import alignment, storage
+from samerge_edu.studies import alignment, more_experts, osrm, scale, sparse, storage
 
 suite = se.load_suite("pocket")  # the recorded points below are of this suite
 theta_0, tasks, abroad = suite.theta_0, suite.id_tasks, suite.ood_tasks
@@ -433,6 +433,147 @@ se.claim("11.another_training_keeps_little", by=20 - new, unit="%")
 # whatever is matched, and the reason is the one above. The paper reports gains between CLIPs of ViT-B size. Before you
 # carry a vector, measure whether the two bases' units correspond at all.
 
+# %% [markdown]
+# ## What the one who trains can do
+#
+# All methods so far take the experts as they are. Whoever trains them can do something for the one who merges:
+#
+# * **sparse fine-tuning**: after each step every entry of $\tau$ shrinks by a share of the learning rate, and stays at 0
+#   unless the task pulls harder (the suite `pocket-sparse`);
+# * **OSRM**, for LoRA: begin $A$ in the directions that the *other* tasks' inputs hardly use, so that $B A x \approx 0$ for
+#   them whatever $B$ learns.
+#
+# The first one settles a question that notebook 06 had to leave open. SA-Merging presupposes that updates are
+# redundant. **Where they are, does choosing entries by saliency pay?** (`samerge-edu study sparse`; with so few images of
+# a task two or three points are noise.)
+
+# %%
+trained_for_it = scale.recorded("sparse")
+print(f"{trained_for_it['test_images']} images a task; stopped early: {trained_for_it.get('stopped', 'no')}")
+se.figure(*sparse.figure(trained_for_it))
+own = {name: [row for row in trained_for_it["experts"] if row["suite"] == name] for name in sparse.SUITES}
+tenth = {name: mean(row["kept"]["0.1"] for row in rows) for name, rows in own.items()}
+for name, rows in own.items():
+    slug = name.replace("-", "_")
+    se.show(f"11.{slug}_home", mean(row["home"] for row in rows), f"{name}: an expert at home", slack=1)
+    se.show(f"11.{slug}_ood", mean(row["ood"] for row in rows), f"{name}: an expert abroad", slack=1.5)
+    se.show(f"11.{slug}_tenth", tenth[name], f"{name}: gain kept by a tenth of its entries", unit="%", slack=4)
+se.claim("11.a_tenth_carries_a_sparse_task", by=tenth["pocket-sparse"] - tenth["pocket"], at_least=15, unit="%")
+homes, foreign = ([mean(row[key] for row in rows) for rows in own.values()] for key in ("home", "ood"))
+se.claim("11.sparse_experts_forget_less", by=foreign[1] - foreign[0], at_least=4)
+se.claim("11.and_are_worse_at_home", by=homes[0] - homes[1], at_least=1)
+
+# %%
+table = sparse.gains(trained_for_it, "pocket-sparse").set_index("variant")
+for name in ("TA", *sparse.MASKS, "TSV-M", "WUDI (optimum, matrices)"):
+    slug = "".join(c if c.isalnum() else "_" for c in name.lower())
+    se.show(f"11.sparse_{slug}", table.id_avg[name], f"sparse experts, {name}: ID average", slack=1.5)
+saliency = max(table.id_avg[name] for name in sparse.MASKS if name.startswith("SA"))
+se.claim("11.saliency_does_not_pay_here_either", by=table.id_avg["TA"] - saliency, at_least=-1.5)
+se.claim("11.directions_pay", by=table.id_avg["TSV-M"] - saliency, at_least=3)
+
+# %% [markdown]
+# The experts were made so that a tenth of their entries carries the task, and still no mask beats the plain sum of
+# them, whatever the saliency. What pays is, again, directions. The price of sparse training is paid at home, and its
+# gift is abroad: the experts forget less.
+#
+# OSRM does for inputs what sparsity does for entries. Four tasks, experts of rank 4, all subsets of three and the whole
+# (`samerge-edu study osrm`):
+
+# %%
+orthogonal = scale.recorded("osrm")
+print(f"{orthogonal['test_images']} images a task; stopped early: {orthogonal.get('stopped', 'no')}")
+se.figure(*osrm.figure(orthogonal))
+answers = {}
+for row in orthogonal["experts"]:
+    answers.setdefault(row["kind"], []).append(100 * row["answer"])
+for kind, values in answers.items():
+    slug = kind.lower().replace(", ", "_").replace(" ", "_")
+    se.show(f"11.answers_{slug}", mean(values), f"{kind}: answer to the others' inputs, own = 100", unit="", slack=3)
+merged = osrm.gains(orthogonal, "TA")
+for kind in merged.index:
+    slug = kind.lower().replace(", ", "_").replace(" ", "_")
+    se.show(f"11.merged_{slug}", merged.id_avg[kind], f"{kind}: sum of all, ID average", slack=1.5)
+se.claim("11.osrm_experts_still_answer_the_others", by=mean(answers["OSRM"]), at_least=60, unit="%")
+se.claim("11.osrm_is_no_better_to_merge_here", by=merged.id_avg["LoRA"] - merged.id_avg["OSRM"], at_least=-1)
+
+# %% [markdown]
+# The experts that began orthogonally answer the others' inputs nearly as much as the plain ones, so there is little for a
+# merge to gain, and none is seen. Two reasons are possible: $A$ is trained as well and may leave where it began, and the
+# tasks of one small world share the directions of their inputs. Which of the two it is was not tried. (The paper merges
+# language models.)
+
+# %% [markdown]
+# ## More experts
+#
+# Every system of this notebook grows with N, and so does the interference in one state dict. How fast? Six methods on 1
+# to 8 experts, scales chosen on validation (`samerge-edu study scale`; few images and few subsets for each N, so that three
+# points are noise, more at small N):
+
+# %%
+grown = scale.recorded("scale")
+se.figure(*scale.figure(grown))
+at = {name: {N: mean(line["id"] for line in lines) for N, lines in scale.by_size(grown, name).items()}
+      for name in scale.methods_of(grown)}
+for N in (2, 4, 8):
+    for name in ("Average", "SA-Merging", "TSV-M"):
+        slug = name.lower().replace("-", "_")
+        se.show(f"11.at_{N}_{slug}", at[name][N], f"{N} experts, {name:10}: average of their tasks", slack=1.5)
+ahead = {N: at["TSV-M"][N] - at["Average"][N] for N in (2, 8)}
+se.claim("11.more_experts_cost", by=at["TSV-M"][2] - at["TSV-M"][8], at_least=3)
+se.claim("11.methods_matter_more_with_more_experts", by=ahead[8] - ahead[2], at_least=3)
+
+# %% [markdown]
+# With more experts the method matters more: the gap between the average and TSV-M grows.
+#
+# And WUDI's optimum at four? It is far below itself at three and five. A matrix `c_proj` has 640 inputs and 160 outputs; its
+# least squares has 160 equations from each expert. Four experts: as many equations as unknowns, $4 \cdot 160 = 640$.
+# There every equation can just be fulfilled, at any price: the peak of "double descent". How badly is it conditioned?
+
+# %%
+key = "transformer.resblocks.2.mlp.c_proj.weight"
+decades = {}
+for N in (3, 4, 5):
+    s = torch.linalg.svdvals(torch.cat([tau[key] for tau in taus[:N]]).double())
+    decades[N] = (s[0] / s[-1]).log10().item()
+    label = f"{N} experts, {160 * N} equations: largest by smallest singular value"
+    se.show(f"11.condition_{N}", decades[N], label, unit="decades", digits=1, slack=0.3)
+wudi = at["WUDI (optimum, every matrix)"]
+se.claim("11.wudi_breaks_at_four", by=min(wudi[3], wudi[5]) - wudi[4], at_least=20)
+worse = decades[4] - max(decades[3], decades[5])
+se.claim("11.four_experts_are_the_edge", by=worse, at_least=1, unit="decades")
+
+# %% [markdown]
+# *Why do more experts fail?* asks what the next expert still gains, over the tasks of *all* experts. Two of its
+# statements can be looked at here: that each further one gains less, and that the space of updates fills up
+# (`samerge-edu study more-experts`). That a unique best number exists is a statement about random sets in high
+# dimension; eight experts of one base are no sample of them.
+
+# %%
+further = scale.recorded("more-experts")
+se.figure(*more_experts.figure(further))
+steps = {name: [mean(at_N) for at_N in gained] for name, gained in further["steps"].items()}
+for name in ("Average", "TSV-M"):
+    slug = name.lower().replace("-", "_")
+    early, late = sum(steps[name][1:4]), sum(steps[name][5:])
+    se.show(f"11.early_{slug}", early, f"{name}: experts 2 to 4 gain, over all tasks", unit="points", slack=3)
+    se.show(f"11.late_{slug}", late, f"{name}: experts 6 to 8", unit="points", slack=3)
+    se.show(f"11.first_{slug}", steps[name][0], f"{name}: expert 1, beside the base", unit="points", slack=3)
+fewer = sum(steps["Average"][1:4]) - sum(steps["Average"][5:])
+se.claim("11.later_experts_add_less_to_an_average", by=fewer, at_least=5)
+se.claim("11.the_average_is_done_after_five", by=2 - max(steps["Average"][5:]))
+se.claim("11.for_tsv_the_last_ones_still_gain", by=sum(steps["TSV-M"][5:]), at_least=3)
+rank = more_experts.by_number(further, "rank")
+se.show("11.rank_1", 100 * rank[0], "effective rank of one update, of the largest possible", slack=3)
+se.show("11.rank_8", 100 * rank[-1], "... of the sum of eight", slack=3)
+se.claim("11.the_space_fills_up", by=rank[3] - rank[0] - (rank[7] - rank[3]), at_least=0.03, unit="")
+
+# %% [markdown]
+# The first expert even costs, for it is added at full strength and the other seven tasks pay. From the second on the
+# gain falls, as the paper says, and the effective rank of the sum grows in the first half and hardly in the second. But
+# *where* it ends belongs to the method as much as to the experts: the average has nothing more to gain after five, and
+# TSV-M has.
+
 # %%
 # OPEN 11.open
 
@@ -443,6 +584,7 @@ se.claim("11.another_training_keeps_little", by=20 - new, unit="%")
 # * A router's errors cost less than their number, at home. Abroad it has no right answer unless "none" is one.
 # * Count the shared vector of the masks, and put two controls in the table: the best single model, and the parts
 #   without a merge below.
+# * Whoever trains can make experts that forget less. It does not make a choice of entries pay.
 # * Units have no order of their own. A program that finds a shuffled copy works; whether two trainings are copies is
 #   another question.
 #
@@ -478,4 +620,11 @@ se.claim("11.another_training_keeps_little", by=20 - new, unit="%")
 # | Two ViTs of two beginnings can be averaged once they are matched | not so here, measured here: `11.between_two_vits_it_stays` |
 # | A task vector carried to a new release keeps its gain | to a permuted copy and to a continuation, measured here: `11.carried_to_a_copy_nothing_is_lost`, `11.a_continuation_takes_it_as_it_is` |
 # | ... and to a release that was trained anew | paper, arXiv:2505.22697; not so here, measured here: `11.another_training_keeps_little` |
+# | Sparse fine-tuning: a tenth of the entries carries the task, less is forgotten abroad, home pays | measured here: `11.a_tenth_carries_a_sparse_task`, `11.sparse_experts_forget_less`, `11.and_are_worse_at_home` |
+# | Where updates are redundant, choosing entries by saliency pays | not so here, in our noise; directions do: measured here: `11.saliency_does_not_pay_here_either`, `11.directions_pay` |
+# | LoRA begun orthogonally to the other tasks merges better (OSRM) | paper, arXiv:2505.22934; not so here, where inputs share their directions, measured here: `11.osrm_experts_still_answer_the_others`, `11.osrm_is_no_better_to_merge_here` |
+# | More experts cost, and the method matters more | measured here, TSV-M and the average at 2 and 8: `11.more_experts_cost`, `11.methods_matter_more_with_more_experts`; paper, arXiv:2410.03617 |
+# | Later experts add less, and the space fills up | paper, arXiv:2505.21226; measured here, the average: `11.later_experts_add_less_to_an_average`, `11.the_space_fills_up` |
+# | There is one number of experts beyond which nothing is gained | five for the average, and not for TSV-M, measured here: `11.the_average_is_done_after_five`, `11.for_tsv_the_last_ones_still_gain`; in general open |
+# | WUDI's optimum over every matrix breaks at four experts, where equations and unknowns are as many | measured here: `11.wudi_breaks_at_four`, `11.four_experts_are_the_edge` |
 # | The same for ViT-B/32 | open |
