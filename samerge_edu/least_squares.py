@@ -12,6 +12,7 @@ x x^T over them:
     TACT     C_n = the same of tau_n's larger entries only                        merges/tact.py
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -22,6 +23,8 @@ from torch import Tensor
 from .params import Params, check_finite, check_same_structure, structure, total
 
 Rest = Literal["mean", "sum", "base"]
+TOO_LONG = 20
+"""times the longest expert: nobody learned such an update. (The pocket suite's eight experts give 5.)"""
 
 
 def least_squares(taus: Sequence[Params], grams: Sequence[Params], *, rest: Rest = "mean") -> dict[str, Tensor]:
@@ -37,7 +40,8 @@ def least_squares(taus: Sequence[Params], grams: Sequence[Params], *, rest: Rest
     no expert's Gram has are 0 in tau_m: there the merged model stays pre-trained.
     Raises ValueError for task vectors that differ in keys, shapes or dtypes, for NaN or infinity, for Grams that are
     not one an expert, differ in names, name a tensor that is missing or no matrix, have another shape than (in, in),
-    or are no Gram matrices; and for an unknown `rest`.
+    or are no Gram matrices; and for an unknown `rest`. Warns of a tau_m that is far longer than any expert
+    (`warn_if_too_long`).
     Limits: one expert returns as it came (where its Gram has rank `in`). Equal Grams give the mean. Orthogonal ones
     (C_1 C_2 = 0) with rows of tau_n inside their span give the sum.
 
@@ -55,16 +59,19 @@ def least_squares(taus: Sequence[Params], grams: Sequence[Params], *, rest: Rest
     for key, (shape, dtype) in structure(taus[0]).items():
         if key in grams[0]:
             out, width = shape
+            longest = 0.0
             B = torch.zeros(out, width, dtype=torch.float64, device=taus[0][key].device)  # sum_n tau_n C_n
             C = torch.zeros(width, width, dtype=torch.float64, device=B.device)  # sum_n C_n
             for n, (tau, gram) in enumerate(zip(taus, grams, strict=True)):
                 C_n = _checked(gram[key].to(C), n, key, width)
                 B += tau[key].double() @ C_n
                 C += C_n
+                longest = max(longest, tau[key].double().norm().item())
             try:
                 merged = divide(B, C)
             except ValueError as e:
                 raise ValueError(f"sum of the Grams, key '{key}': {e}") from e
+            warn_if_too_long(merged, longest, key, len(taus))
         else:
             merged = total(taus, key) * {"mean": 1 / len(taus), "sum": 1, "base": 0}[rest]
         tau_m[key] = merged.to(dtype)
@@ -89,6 +96,25 @@ def divide(B: Float[Tensor, "out in"], C: Float[Tensor, "in in"]) -> Float[Tenso
         raise ValueError(f"got an eigenvalue of {c[0]:.3g}, expected a sum of x x^T, which has none below 0")
     c = c.where(c > 1e-12 * c[-1:], torch.inf)
     return (B @ Q / c) @ Q.mT
+
+
+def warn_if_too_long(tau_m: Float[Tensor, "out in"], longest: float, key: str, N: int) -> None:
+    """Warn where least squares ended far outside: tau_m much longer than the `longest` of N experts.
+
+    Stand-ins for inputs are rows of task vectors: N * out equations for each output's `in` unknowns. Where these are
+    about as many, the answer that fits them all exactly is enormous, and the model is lost. In a transformer whose
+    MLP is four times as wide as it (every ViT), that is `c_proj` at N = 4; with three or five experts nothing happens
+    (docs/beyond.md).
+    """
+    times = tau_m.norm().item() / longest if longest > 0 else 0.0
+    if times > TOO_LONG:
+        out, width = tau_m.shape
+        warnings.warn(
+            f"'{key}': the merged update is {times:.0f} times as long as the longest expert's. {N} experts with {out} "
+            f"rows give {N * out} equations for {width} inputs: about as many is the worst case. Leave one expert out, "
+            "or stop before the weak directions: wudi_flow(taus, time=100)",
+            stacklevel=3,
+        )
 
 
 # ---------------------------------------------------------------------------- Grams

@@ -279,3 +279,17 @@ def test_small_half_precision_experts_do_not_vanish(merge, dtype):
     exact = merge([{k: v.double() for k, v in tau.items()} for tau in taus])[LINEAR[0]]
     torch.testing.assert_close(merged, exact.to(dtype))
     assert merged.any()
+
+
+@pytest.mark.parametrize("merge", [actmat, wudi_optimum, wudi_flow])
+def test_as_many_equations_as_inputs_is_said(merge):
+    """`c_proj` of a transformer whose MLP is four times as wide: lost at four experts, not at three or five."""
+    generator = torch.Generator().manual_seed(0)
+    key = "transformer.resblocks.0.mlp.c_proj.weight"
+    taus = [{key: torch.randn(40, 160, generator=generator, dtype=torch.float64)} for _ in range(5)]
+    with pytest.warns(UserWarning, match=f"'{key}': .* 4 experts with 40 rows give 160 equations for 160 inputs"):
+        four = merge(taus[:4])[key]
+    assert four.norm() > 20 * taus[0][key].norm()
+    for N in (3, 5):  # a warning here is an error
+        assert merge(taus[:N])[key].norm() < 10 * taus[0][key].norm()
+    assert wudi_flow(taus[:4], time=100)[key].norm() < 10 * taus[0][key].norm()

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..least_squares import every_matrix, least_squares, stand_ins
+from ..least_squares import every_matrix, least_squares, stand_ins, warn_if_too_long
 from ..matrices import BLOCK_WEIGHTS, block_weight
 from ..params import Params, check_finite, check_same_structure, stacked, structure
 
@@ -91,7 +91,11 @@ def wudi_flow(taus: Sequence[Params], *, time: float = math.inf, scope: Scope = 
         c = c.where(c > 1e-12 * c[-1:], 1.0)  # directions that no expert has: there D Q is 0
         return tau_sum + D @ Q * (torch.expm1(-time * c) / c) @ Q.mT
 
-    return _each_matrix(taus, solve, scope)
+    tau_m = _each_matrix(taus, solve, scope)
+    for key in tau_m:
+        if tau_m[key].ndim == 2:
+            warn_if_too_long(tau_m[key], max(tau[key].norm().item() for tau in taus), key, len(taus))
+    return tau_m
 
 
 def wudi_optimum(taus: Sequence[Params], *, scope: Scope = "blocks") -> dict[str, Tensor]:
@@ -103,7 +107,8 @@ def wudi_optimum(taus: Sequence[Params], *, scope: Scope = "blocks") -> dict[str
 
     Args: `taus`, `scope` as in `wudi`.
     Returns tau_m in the task vectors' dtype, solved in float64; theta_0 + tau_m, lam = 1.
-    Raises ValueError as `wudi`.
+    Raises ValueError as `wudi`. Warns where the optimum is no model (`least_squares.warn_if_too_long`): a ViT's
+    `c_proj` with just four experts.
 
     >>> a, b = {"w": torch.tensor([[2.0, 0.0]])}, {"w": torch.tensor([[1.0, 1.0]])}
     >>> torch.allclose(wudi_optimum([a, b], scope="matrices")["w"], torch.tensor([[2.0, 0.0]]))
