@@ -126,7 +126,9 @@ def test_knobs_are_set_by_name_and_unknown_ones_listed():
     with pytest.raises(ValueError, match=r"DARE [+] TIES: got knob 'density', did you mean .*dare_density"):
         se.merge(model, experts, "DARE + TIES", density=0.1)
     both = se.merge(model, experts, "DARE + TIES", dare_density=0.9, ties_density=0.3)
-    assert both.record["knobs"] == {"dare_density": 0.9, "ties_density": 0.3, "reduce": "sum", "scope": "global"}
+    assert both.record["knobs"] == {
+        "dare_density": 0.9, "lazy": False, "ties_density": 0.3, "reduce": "sum", "scope": "global",
+    }  # fmt: skip
 
 
 def test_a_knob_that_is_called_like_the_scale_is_set_by_its_full_name():
