@@ -492,6 +492,10 @@ se.show("09.largest", largest, "largest entry; 300 steps of 1e-5 move 0.003 at m
 # is a filter. Wei et al. (2026, arXiv:2606.07289) report that on CLIP's ViTs the optimum is worse than stopping early;
 # TACT trims for the same reason. The figure says what holds for our experts. A loss that never saw an image cannot
 # tell the two cases apart; a validation set can.
+#
+# One number of experts deserves a warning. N experts with `out` rows are N · out equations for `in` unknowns. Where these
+# are as many, least squares fits everything exactly, by an enormous update: `c_proj` of a ViT, 4 times as wide as it is
+# high, at four experts. The library warns; notebook 11 measures it (`11.wudi_breaks_at_four`).
 
 # %%
 # QUIZ 09.q3
