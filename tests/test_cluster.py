@@ -6,6 +6,7 @@ One cluster for all tests, which use it up: a worker is killed on the way, at th
 import _thread
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -85,6 +86,7 @@ def test_a_job_that_never_ends_is_given_up(dask, tmp_path):
 def test_ctrl_c_stops_the_workers_and_the_next_sweep_goes_on(dask, tmp_path):
     jobs = [*JOBS, *({"x": 1.0, "nap": 3.0 + i / 100} for i in range(30))]
     journal, results = Journal(tmp_path / "j", {}), {}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `make test &` lets its children ignore it
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012
         for i, result in sweep(job, jobs, engine=dask[0], journal=journal):
             results[i] = result

@@ -191,9 +191,13 @@ def test_tensors_begin_at_addresses_that_fit_their_numbers(tmp_path, n):
 
 
 WRITE_FOR_EVER = """
-import sys, time, torch
+import signal, sys, time, torch
 from pathlib import Path
 from samerge_edu.files import replace_file
+
+for number in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)  # `nohup make test` ignores one, and children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ... and `make test &` the other
 
 def write(part):
     part.write_bytes(b"half")

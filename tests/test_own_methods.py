@@ -64,7 +64,7 @@ def test_a_bad_file_ends_in_one_line_before_any_work(run, tmp_path, source, reas
 
 
 def test_a_missing_file_and_a_slip_in_a_name(run):
-    assert "no such file: nowhere.py" in run("--add", "nowhere.py").stderr
+    assert "no such file or folder: nowhere.py" in run("--add", "nowhere.py").stderr
     assert "method: got 'mien', did you mean mine" in run("--add", "my_method.py", "--only", "mien").stderr
     assert "method: got 'tise', did you mean TIES" in run("--only", "tise").stderr
 

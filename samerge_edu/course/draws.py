@@ -492,6 +492,35 @@ def _(lot: Lot) -> tuple:
     return rows, ["none", "unlabelled", "labelled"][lot.whole(1, 2)], lot.whole(10, 150), bool(lot.whole(0, 1))
 
 
+# ---------------------------------------------------------------------------- 11
+
+
+@draws("11.1")
+def _(lot: Lot) -> tuple:
+    n, d = lot.whole(2, 4), lot.whole(6, 10)
+    return lot.normal(n, d), lot.whole(2, d - 2)
+
+
+@draws("11.2")
+def _(lot: Lot) -> tuple:
+    tasks = lot.whole(2, 4)
+    shape = tasks, tasks + lot.whole(0, 1)
+    return lot.reals(1, 40, *shape).round(), lot.reals(10, 99, *shape)
+
+
+@draws("11.3")
+def _(lot: Lot) -> tuple:
+    h, inputs, outputs = lot.whole(4, 6), *lot.two_sizes(2, 5)
+    return lot.normal(h, inputs), lot.normal(outputs, h), lot.normal(h, inputs), lot.normal(outputs, h)
+
+
+@draws("11.4")
+def _(lot: Lot) -> tuple:
+    heads, size = lot.whole(3, 4), lot.whole(2, 3)
+    width, inputs, outputs = heads * size, *lot.two_sizes(3, 6)
+    return lot.normal(3 * width, inputs), lot.normal(3 * width), lot.normal(outputs, width), lot.order(heads)
+
+
 # ---------------------------------------------------------------------------- 12, 13
 
 

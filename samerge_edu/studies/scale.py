@@ -38,8 +38,8 @@ GRID = (0.18, 0.3, 0.56, 1.0, 1.8)
 def orders(tasks: Sequence[str], seed: int = 0, every: int = 1) -> list[list[str]]:
     """One order that is drawn, and the same begun at each of its places, or at every second, third, ...
 
-    >>> [order.index("a") for order in orders(["a", "b", "c"])]
-    [1, 0, 2]
+    >>> sorted(order.index("a") for order in orders(["a", "b", "c"]))
+    [0, 1, 2]
     """
     drawn = random.Random(seed).sample(list(tasks), len(tasks))
     return [drawn[i:] + drawn[:i] for i in range(0, len(drawn), every)]
