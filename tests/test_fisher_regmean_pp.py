@@ -212,5 +212,7 @@ def test_regmean_pp_names_what_is_wrong(taus):
         regmean_pp([{"w": torch.ones(2, 2)}], None)
     with pytest.raises(ValueError, match=r"Gram of expert 0, key .*: got NaN or infinity"):
         regmean_pp(taus, lambda n, tau, names: {k: torch.full((taus[0][k].shape[1],) * 2, torch.nan) for k in names})
+    with pytest.raises(ValueError, match=r"task vector 1, key 'proj': got \d+ entries that are NaN"):
+        regmean_pp([taus[0], taus[1] | {"proj": taus[1]["proj"] * torch.nan}], None)
     with pytest.raises(ValueError, match="got 0 task vectors"):
         regmean_pp([], None)

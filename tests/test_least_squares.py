@@ -290,6 +290,17 @@ def test_as_many_equations_as_inputs_is_said(merge):
     with pytest.warns(UserWarning, match=f"'{key}': .* 4 experts with 40 rows give 160 equations for 160 inputs"):
         four = merge(taus[:4])[key]
     assert four.norm() > 20 * taus[0][key].norm()
+    small = [{k: 1e-3 * v for k, v in tau.items()} for tau in taus[:4]]
+    with pytest.warns(UserWarning, match="times as long as the longest expert's"):  # whatever the unit of weights is
+        merge(small)
     for N in (3, 5):  # a warning here is an error
         assert merge(taus[:N])[key].norm() < 10 * taus[0][key].norm()
     assert wudi_flow(taus[:4], time=100)[key].norm() < 10 * taus[0][key].norm()
+
+
+def test_one_expert_and_experts_of_zeros():
+    [tau], [X] = experts(1), inputs(1)
+    merged = least_squares([tau], grams_of([X]))
+    torch.testing.assert_close(merged[LINEAR[0]], tau[LINEAR[0]])
+    zeros = [{k: torch.zeros_like(v) for k, v in tau.items()}] * 2
+    assert not any(v.any() for v in least_squares(zeros, grams_of([X, X])).values())

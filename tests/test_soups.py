@@ -198,6 +198,11 @@ def test_acm_names_what_is_wrong():
     ]:
         with pytest.raises(ValueError, match=match):
             acm(taus, bad)
+    lost = [taus[0], taus[1] | {"proj": torch.tensor([torch.nan])}]
+    with pytest.raises(ValueError, match="task vector 1, key 'proj': got 1 entries that are NaN"):
+        acm(lost, [good, good])
+    with pytest.raises(ValueError, match="task vector 1, key 'proj': got 1 entries that are NaN"):
+        sewa(lost, lambda tau: tau["proj"].sum(), k=1, generator=seeded())
     with pytest.raises(ValueError, match="sharpness: got -1"):
         acm(taus, [good] * 2, sharpness=-1)
     with pytest.raises(ValueError, match="got 0 task vectors"):
