@@ -4,9 +4,9 @@
     python data_scripts/solve_notebooks.py 01 09      two of them
 
 Half: every other exercise solved, the ones between left as they are. Compared is what every learner should see, the
-text of all cells but those of the exercises themselves, with the notebook as it is shipped (none solved). Prints a line
-for each run, and the first line that differs; exits with 1 if one does. Two runs of each lesson, so it is not part of
-`make test`, which does this with a small lesson (tests/test_course_lesson.py).
+text of all cells but those of the exercises themselves, with a run in which none is solved. Prints a line for each run,
+and the first line that differs; exits with 1 if one does. Three runs of each lesson, so it is not part of `make test`,
+which does this with a small lesson (tests/test_course_lesson.py).
 """
 
 import contextlib
@@ -50,17 +50,18 @@ def main() -> None:
         number = number_of(path)
         if wanted and number not in wanted:
             continue
-        shipped = said(nbformat.read(path, 4))
+        none: list[str] | None = None
         ids = [exercise.id for exercise in bank.chapter(number).EXERCISES]
         with contextlib.ExitStack() as served:
             if number == "12":
                 from tiny_hub import serve_tiny_clip
 
                 os.environ |= served.enter_context(serve_tiny_clip())
-            for state, chosen in (("half", ids[::2]), ("all", ids)):
+            for state, chosen in (("none", []), ("half", ids[::2]), ("all", ids)):
                 notebook = solved(nbformat.read(path, 4), chosen)
                 execute(notebook, NOTEBOOKS)
-                pairs = zip([*said(notebook), "(the end)"], [*shipped, "(the end)"], strict=False)
+                none = said(notebook) if none is None else none
+                pairs = zip([*said(notebook), "(the end)"], [*none, "(the end)"], strict=False)
                 differs = next(((ours, theirs) for ours, theirs in pairs if ours != theirs), None)
                 same &= differs is None
                 verdict = "the same" if differs is None else f"'{differs[0]}' in place of '{differs[1]}'"
