@@ -11,7 +11,6 @@ miniature of them from this machine (tests/tiny_hub.py).
 """
 
 import argparse
-import contextlib
 import os
 import sys
 import time
@@ -23,7 +22,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from run_notebook import execute  # noqa: E402 - only now are this checkout's tests and package on the path
+from run_notebook import execute, models_of  # noqa: E402 - only now are this checkout's tests and package on the path
 
 from data_scripts.notebook_cells import code, expand, reading_minutes, slide, text  # noqa: E402
 from samerge_edu.course import bank  # noqa: E402
@@ -78,11 +77,7 @@ def main() -> None:
         parser.error(f"no lesson {', '.join(sorted(unknown))} in notebooks/src, there are {', '.join(sources)}")
     for number in arguments.lessons or sources:
         start, notebook = time.perf_counter(), assemble(sources[number])
-        with contextlib.ExitStack() as served:
-            if number == "12":
-                from tiny_hub import serve_tiny_clip
-
-                os.environ |= served.enter_context(serve_tiny_clip())
+        with models_of(number):
             execute(notebook, NOTEBOOKS)
         target = NOTEBOOKS / f"{sources[number].stem}.ipynb"
         nbformat.write(notebook, target)

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from data_scripts.slide_cells import deck  # noqa: E402 - only now is this checkout on the path
+from samerge_edu.course.lessons import lessons  # noqa: E402
 
 OUT = ROOT / "build" / "slides"
 REVEAL = ["dist/reveal.js", "dist/reveal.css", "dist/theme/white.css", "dist/theme/fonts", "plugin/notes/notes.js"]
@@ -62,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lessons", nargs="*", help="numbers such as 00 01; all of them if none is given")
     arguments = parser.parse_args()
-    notebooks = {path.stem.partition("_")[0]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb"))}
+    notebooks = lessons()
     if unknown := set(arguments.lessons) - notebooks.keys():
         parser.error(f"no lesson {', '.join(sorted(unknown))}, there are {', '.join(notebooks)}")
     copy_parts(OUT)

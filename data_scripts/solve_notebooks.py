@@ -9,9 +9,9 @@ and the first line that differs; exits with 1 if one does. Three runs of each le
 which does this with a small lesson (tests/test_course_lesson.py).
 """
 
-import contextlib
-import os
+import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -19,15 +19,15 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from run_notebook import execute  # noqa: E402 - only now are this checkout's tests and package on the path
+from run_notebook import execute, models_of  # noqa: E402 - only now are this checkout's tests and package on the path
 
-from data_scripts.build_notebooks import NOTEBOOKS, number_of  # noqa: E402
 from samerge_edu.course import bank  # noqa: E402
+from samerge_edu.course.lessons import lessons  # noqa: E402
 
 OF_THE_EXERCISES = {"exercise", "settle", "setup", "quiz", "nbval-ignore-output"}
 
 
-def solved(notebook: nbformat.NotebookNode, ids: list[str]) -> nbformat.NotebookNode:
+def solved(notebook: nbformat.NotebookNode, ids: Iterable[str]) -> nbformat.NotebookNode:
     """The notebook with the reference solutions of some exercises in the place of their stubs."""
     for exercise in map(bank.exercise, ids):
         [cell] = [c for c in notebook.cells if c.cell_type == "code" and c.source.startswith(exercise.stub_source)]
@@ -45,21 +45,18 @@ def said(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def main() -> None:
-    wanted, same = sys.argv[1:], True
-    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]*_*.ipynb")):
-        number = number_of(path)
-        if wanted and number not in wanted:
-            continue
-        none: list[str] | None = None
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lessons", nargs="*", help="numbers such as 00 01; all of them if none is given")
+    arguments, notebooks, same = parser.parse_args(), lessons(), True
+    if unknown := set(arguments.lessons) - notebooks.keys():
+        parser.error(f"no lesson {', '.join(sorted(unknown))}, there are {', '.join(notebooks)}")
+    for number in arguments.lessons or notebooks:
+        path, none = notebooks[number], None
         ids = [exercise.id for exercise in bank.chapter(number).EXERCISES]
-        with contextlib.ExitStack() as served:
-            if number == "12":
-                from tiny_hub import serve_tiny_clip
-
-                os.environ |= served.enter_context(serve_tiny_clip())
+        with models_of(number):
             for state, chosen in (("none", []), ("half", ids[::2]), ("all", ids)):
                 notebook = solved(nbformat.read(path, 4), chosen)
-                execute(notebook, NOTEBOOKS)
+                execute(notebook, path.parent)
                 none = said(notebook) if none is None else none
                 pairs = zip([*said(notebook), "(the end)"], [*none, "(the end)"], strict=False)
                 differs = next(((ours, theirs) for ours, theirs in pairs if ours != theirs), None)

@@ -8,9 +8,7 @@ level 2 ("" is what stands before the first one). About ten minutes for all of t
 """
 
 import argparse
-import contextlib
 import json
-import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +18,10 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from run_notebook import execute  # noqa: E402 - only now are this checkout's tests and package on the path
+from run_notebook import execute, models_of  # noqa: E402 - only now are this checkout's tests and package on the path
 
 from samerge_edu.course.classroom.plans import SECONDS, places  # noqa: E402
+from samerge_edu.course.lessons import lessons  # noqa: E402
 
 
 def seconds_of(notebook: nbformat.NotebookNode) -> dict[str, float]:
@@ -40,17 +39,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lessons", nargs="*", help="numbers such as 00 01; all of them if none is given")
     arguments = parser.parse_args()
-    notebooks = {path.stem.partition("_")[0]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    notebooks = lessons()
     if unknown := set(arguments.lessons) - notebooks.keys():
         parser.error(f"no lesson {', '.join(sorted(unknown))}, there are {', '.join(notebooks)}")
     known = json.loads(SECONDS.read_text(encoding="utf-8")) if SECONDS.exists() else {}
     for number in arguments.lessons or notebooks:
         notebook = nbformat.read(notebooks[number], as_version=4)
-        with contextlib.ExitStack() as served:
-            if number == "12":
-                from tiny_hub import serve_tiny_clip
-
-                os.environ |= served.enter_context(serve_tiny_clip())
+        with models_of(number):
             execute(notebook, notebooks[number].parent, record_timing=True)
         known[number] = seconds_of(notebook)
         print(f"{number}: {sum(known[number].values()):.0f} s")

@@ -64,9 +64,10 @@ def least_squares(taus: Sequence[Params], grams: Sequence[Params], *, rest: Rest
             C = torch.zeros(width, width, dtype=torch.float64, device=B.device)  # sum_n C_n
             for n, (tau, gram) in enumerate(zip(taus, grams, strict=True)):
                 C_n = _checked(gram[key].to(C), n, key, width)
-                B += tau[key].double() @ C_n
+                tau_n = tau[key].double()
+                B += tau_n @ C_n
                 C += C_n
-                longest = max(longest, tau[key].double().norm().item())
+                longest = max(longest, tau_n.norm().item())
             try:
                 merged = divide(B, C)
             except ValueError as e:

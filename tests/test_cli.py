@@ -71,15 +71,20 @@ def test_leaderboard_prints_and_writes(run, tmp_path):
     assert result.stderr == "", "a bar was drawn where there is no terminal"
 
 
-def test_a_leaderboard_that_is_stopped_keeps_what_is_finished(run, tmp_path, monkeypatch):
+def stopped_at(method):
+    """`leaderboard.rows_of`, until somebody presses Ctrl-C at this method."""
     rows_of = leaderboard.rows_of
 
     def interrupted(suite, name, *rest):
-        if name == "Task Arithmetic":
+        if name == method:
             raise KeyboardInterrupt
         return rows_of(suite, name, *rest)
 
-    monkeypatch.setattr(leaderboard, "rows_of", interrupted)
+    return interrupted
+
+
+def test_a_leaderboard_that_is_stopped_keeps_what_is_finished(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(leaderboard, "rows_of", stopped_at("Task Arithmetic"))
     result = run("leaderboard", "--methods", "task arithmetic,Average", "--csv", "rows.csv")
     assert result.exit_code == 130
     assert result.stdout.splitlines()[-1].startswith("Average ")
@@ -99,14 +104,8 @@ def test_a_second_leaderboard_computes_nothing_unless_it_is_asked_to(run, tiny):
 
 def test_a_leaderboard_that_was_stopped_goes_on(run, tiny, monkeypatch):
     rows_of = leaderboard.rows_of
-
-    def interrupted(suite, name, *rest):
-        if name == "TIES":
-            raise KeyboardInterrupt
-        return rows_of(suite, name, *rest)
-
     with monkeypatch.context() as patch:
-        patch.setattr(leaderboard, "rows_of", interrupted)
+        patch.setattr(leaderboard, "rows_of", stopped_at("TIES"))
         assert run("leaderboard", "--methods", "Average,TIES").exit_code == 130
     asked = []
     monkeypatch.setattr(

@@ -13,6 +13,7 @@ import pytest
 
 from data_scripts import build_notebooks, export_notebooks, notebook_cells
 from data_scripts.check_notebooks import problems
+from data_scripts.solve_notebooks import solved
 from samerge_edu.course import bank
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,11 +47,7 @@ def executed(notebook, folder):
 
 def done(notebook, ids: set[str]):
     """The notebook after a learner has solved these exercises."""
-    notebook = copy.deepcopy(notebook)
-    for exercise in map(bank.exercise, ids):
-        [cell] = [c for c in notebook.cells if c.cell_type == "code" and c.source.startswith(exercise.stub_source)]
-        cell.source = cell.source.replace(exercise.stub_source, exercise.solution_source)
-    return notebook
+    return solved(copy.deepcopy(notebook), ids)
 
 
 def words(cell) -> str:

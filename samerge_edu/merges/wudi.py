@@ -48,7 +48,7 @@ def wudi(taus: Sequence[Params], *, steps: int = 300, lr: float = 1e-5, scope: S
     if steps < 0 or lr <= 0:
         raise ValueError(f"got steps={steps}, lr={lr}, expected steps >= 0 and lr > 0")
 
-    def descend(tau: Float[Tensor, "N out in"]) -> Float[Tensor, "out in"]:
+    def descend(key: str, tau: Float[Tensor, "N out in"]) -> Float[Tensor, "out in"]:
         tau_sum, C, D = _quadratic(tau)
         tau_m = torch.nn.Parameter(tau_sum.clone())
         adam = torch.optim.Adam([tau_m], lr=lr)
@@ -85,17 +85,15 @@ def wudi_flow(taus: Sequence[Params], *, time: float = math.inf, scope: Scope = 
     if not time >= 0:
         raise ValueError(f"time: got {time}, expected a number >= 0 (inf is the optimum)")
 
-    def solve(tau: Float[Tensor, "N out in"]) -> Float[Tensor, "out in"]:
+    def solve(key: str, tau: Float[Tensor, "N out in"]) -> Float[Tensor, "out in"]:
         tau_sum, C, D = _quadratic(tau.double())
         c, Q = torch.linalg.eigh(C)
         c = c.where(c > 1e-12 * c[-1:], 1.0)  # directions that no expert has: there D Q is 0
-        return tau_sum + D @ Q * (torch.expm1(-time * c) / c) @ Q.mT
+        tau_m = tau_sum + D @ Q * (torch.expm1(-time * c) / c) @ Q.mT
+        warn_if_too_long(tau_m, tau.double().norm(dim=(1, 2)).max().item(), key, len(tau))
+        return tau_m
 
-    tau_m = _each_matrix(taus, solve, scope)
-    for key in tau_m:
-        if tau_m[key].ndim == 2:
-            warn_if_too_long(tau_m[key], max(tau[key].norm().item() for tau in taus), key, len(taus))
-    return tau_m
+    return _each_matrix(taus, solve, scope)
 
 
 def wudi_optimum(taus: Sequence[Params], *, scope: Scope = "blocks") -> dict[str, Tensor]:
@@ -134,14 +132,14 @@ def _quadratic(
     return tau_sum, rows.mT @ rows, D
 
 
-def _each_matrix(taus: Sequence[Params], merge: Callable[[Tensor], Tensor], scope: Scope) -> dict[str, Tensor]:
+def _each_matrix(taus: Sequence[Params], merge: Callable[[str, Tensor], Tensor], scope: Scope) -> dict[str, Tensor]:
     taus = _check_scope(taus, scope)
     check_finite(taus)
     tau_m = {}
     for key, (shape, dtype) in structure(taus[0]).items():
         tau = stacked(taus, key)  # (N, *shape)
         if len(shape) == 2 and (scope == "matrices" or block_weight(key, tau[0])):
-            merged = merge(tau)
+            merged = merge(key, tau)
         else:
             merged = tau.mean(dim=0) if scope == "matrices" else torch.zeros_like(tau[0])
         tau_m[key] = merged.to(dtype)
