@@ -14,7 +14,7 @@ from samerge_edu import plots
 from samerge_edu.studies import QUESTIONS
 from samerge_edu.studies.scale import recorded
 
-SHOWN = ("scale", "more-experts", "sparse", "soup", "osrm")
+SHOWN = ("storage", "scale", "more-experts", "sparse", "soup", "osrm")
 
 
 def main() -> None:
