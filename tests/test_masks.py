@@ -114,6 +114,14 @@ def test_topk_mask_of_long_rows(case, share, dtype):
 
 
 @pytest.mark.parametrize("case", ["random", "ties", "equal", "the sample misleads", "infinite"])
+@pytest.mark.parametrize("k", [1, 1500, 75_000, 148_500, 150_000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kth_largest_of_long_rows(case, k, dtype):
+    score = long_scores(case).to(dtype)
+    assert torch.equal(kth_largest(score, k), score.sort(dim=1, descending=True).values[:, [k - 1]])
+
+
+@pytest.mark.parametrize("case", ["random", "ties", "equal", "the sample misleads", "infinite"])
 @pytest.mark.parametrize("taking_part", [0.0, 1e-4, 0.1, 0.9, 1.0])
 @pytest.mark.parametrize("share", [0, 0.2, 0.8, 1])
 def test_topk_mask_of_a_long_row_among_some(case, taking_part, share):
