@@ -333,8 +333,11 @@ def is_green(folder, tests, cpu_seconds, show=False):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
     arguments = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu and not browser"]
-    code = int(pytest.main([*arguments, *tests]))
-    os._exit(0 if code == pytest.ExitCode.NO_TESTS_COLLECTED else code)  # a module without doctests kills nothing
+    code = 1
+    try:
+        code = int(pytest.main([*arguments, *tests]))
+    finally:  # whatever a mutant raises ends here: further up, the parent's folder would be cleared away
+        os._exit(0 if code == pytest.ExitCode.NO_TESTS_COLLECTED else code)  # a module without doctests kills nothing
 
 
 def children_cpu():
@@ -346,7 +349,9 @@ def work(jobs, folder, report):
     """Run each (file, line, description, source) of `jobs` in a copy of the repository; one JSON line per survivor."""
     for part in ("samerge_edu", "tests", "data_scripts"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "output"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for other in ROOT.iterdir():  # docs, notebooks, README, which tests read
+        if not other.name.startswith(".") and not (folder / other.name).exists():
+            (folder / other.name).symlink_to(other)
     limit = {}
     for file, line, description, source in jobs:
         relative, tests = file.relative_to(ROOT), tests_for(file)
@@ -380,6 +385,8 @@ def main():
 
     torch.set_num_threads(1)
     jobs = [(file, *mutant) for file in files for mutant in mutants(file.read_text("utf-8"))]
+    if not jobs:
+        sys.exit(f"nothing to change in {', '.join(file.name for file in files)}: no operator, constant or condition")
     print(f"{len(jobs)} mutants of {len(files)} files with torch {torch.__version__}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         workers = []
