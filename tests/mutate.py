@@ -349,6 +349,7 @@ def work(jobs, folder, report):
     """Run each (file, line, description, source) of `jobs` in a copy of the repository; one JSON line per survivor."""
     for part in ("samerge_edu", "tests", "data_scripts"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "output"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
     for other in ROOT.iterdir():  # docs, notebooks, README, which tests read
         if not other.name.startswith(".") and not (folder / other.name).exists():
             (folder / other.name).symlink_to(other)
@@ -386,7 +387,9 @@ def main():
     torch.set_num_threads(1)
     jobs = [(file, *mutant) for file in files for mutant in mutants(file.read_text("utf-8"))]
     if not jobs:
-        sys.exit(f"nothing to change in {', '.join(file.name for file in files)}: no operator, constant or condition")
+        return print(
+            f"nothing to change in {', '.join(file.name for file in files)}: no operator, constant or condition"
+        )
     print(f"{len(jobs)} mutants of {len(files)} files with torch {torch.__version__}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         workers = []
