@@ -118,6 +118,11 @@ def test_magmax_of_long_tensors_is_not_cut():
     torch.testing.assert_close(magmax(taus)["w"], expected)
 
 
+@pytest.mark.parametrize("N", [1, 2])
+def test_magmax_of_a_tensor_without_entries_is_one(N):
+    assert magmax([{"w": torch.zeros(0, 3, dtype=torch.float16)}] * N)["w"].shape == (0, 3)
+
+
 def test_emr_elects_a_side_and_goes_as_far_as_its_farthest():
     taus = experts(4)
     merged = emr(taus)

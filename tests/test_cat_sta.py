@@ -100,6 +100,27 @@ def test_cat_limits():
     assert all(tau["tall"].norm() < 1e-6 for tau in everything)
 
 
+def test_cat_protects_3_directions_and_weighs_both_alike_unless_asked():
+    taus, G = experts(), grams(inputs())
+    torch.testing.assert_close(cat(taus, G), cat(taus, G, rank=3, keep=1.0))
+    assert not torch.allclose(cat(taus, G)[0]["w"], cat(taus, G, rank=2)[0]["w"])
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_a_direction_without_conflict_is_not_removed_to_fill_the_rank(unit):
+    """One input a task: one direction is in conflict; the eigenvalues of the others are 0 but for rounding."""
+    taus, G = [{k: unit * v for k, v in tau.items()} for tau in experts(2)], grams(inputs(2, rows=1))
+    for tau, without in zip(taus, cat(taus, G, rank=5, keep=0.0), strict=True):
+        removed = torch.linalg.svdvals(tau["w"] - without["w"])
+        assert (removed > 1e-9 * removed[0]).sum() == 1
+
+
+def test_a_matrix_with_one_output_is_given_up_whole():
+    taus = [{"w": tau["w"][:1]} for tau in experts(2)]
+    for without in cat(taus, grams(inputs(2)), keep=0.0):
+        torch.testing.assert_close(without["w"], torch.zeros(1, 4, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
 def test_two_tasks_that_protect_the_same_direction_are_no_trouble():
     taus, G = experts(2), grams(inputs(2))
     twice = cat([taus[0], taus[1], taus[1]], [G[0], G[1], G[1]], rank=1, keep=0.0)
@@ -158,6 +179,7 @@ def test_sta_keeps_the_largest_products_of_gradient_and_change(scope):
 def test_sta_limits():
     taus, g = experts(), experts(seed=8)
     torch.testing.assert_close(sta(taus, g, density=1.0), taus)
+    torch.testing.assert_close(sta(taus, g), sta(taus, g, density=0.2))
     flat = [{k: torch.where(v > 0, 1.0, -1.0) for k, v in grad.items()} for grad in g]
     torch.testing.assert_close(sta(taus, flat, density=0.3), trim(taus, density=0.3))
     zero = [{k: 0 * v for k, v in grad.items()} for grad in g]

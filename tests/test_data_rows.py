@@ -119,6 +119,7 @@ def test_elect_is_the_part_of_ties_before_the_merge():
     suite = DataSuite()
     taus = task_vectors(suite.theta_0, list(suite.experts.values()))
     torch.testing.assert_close(task_arithmetic(elect(taus, density=0.3)), ties(taus, density=0.3, reduce="sum"))
+    torch.testing.assert_close(elect(taus), elect(taus, density=0.2))  # both papers' density
     for tau, elected in zip(taus, elect(taus, density=0.3), strict=True):
         for key in tau:
             kept = elected[key] != 0

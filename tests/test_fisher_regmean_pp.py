@@ -28,19 +28,20 @@ def fishers(N=3, seed=9, dtype=torch.float64):
 
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("weights", [None, [1.0, 0.5, 3.0]])
-def test_fisher_is_the_weighted_mean_of_each_entry(normalise, weights):
+@pytest.mark.parametrize("floor", [0.01, 5.0], ids=["small floor", "floor longer than a Fisher"])
+def test_fisher_is_the_weighted_mean_of_each_entry(normalise, weights, floor):
     taus, F = experts(), fishers()
     w = [1.0] * 3 if weights is None else weights
     if normalise:
         w = [
-            w_n / (sum(float(v.square().sum()) for v in F_n.values()) ** 0.5 + 0.01)
+            w_n / (sum(float(v.square().sum()) for v in F_n.values()) ** 0.5 + floor)
             for w_n, F_n in zip(w, F, strict=True)
         ]
-    merged = fisher(taus, F, weights=weights, normalise=normalise, floor=0.01)
+    merged = fisher(taus, F, weights=weights, normalise=normalise, floor=floor)
     for key in SHAPES:
         for at in range(taus[0][key].numel()):
             entries = [tau[key].reshape(-1)[at] for tau in taus]
-            trust = [w_n * (F_n[key].reshape(-1)[at] + 0.01) for w_n, F_n in zip(w, F, strict=True)]
+            trust = [w_n * (F_n[key].reshape(-1)[at] + floor) for w_n, F_n in zip(w, F, strict=True)]
             expected = sum(t * e for t, e in zip(trust, entries, strict=True)) / sum(trust)
             torch.testing.assert_close(merged[key].reshape(-1)[at], expected)
 
@@ -63,6 +64,7 @@ def test_fisher_limits():
     torch.testing.assert_close(fisher(taus, F, floor=1e12), average(taus))
     torch.testing.assert_close(fisher(taus, F, weights=[0, 1, 0]), taus[1])
     torch.testing.assert_close(fisher(taus, [F[0], zero[1], zero[2]], normalise=False, floor=0.0), taus[0])
+    torch.testing.assert_close(fisher(taus, [F[0], zero[1], F[2]], floor=0.0), fisher(taus[::2], F[::2], floor=0.0))
     torch.testing.assert_close(fisher(taus, F, weights=[1, 2, 3]), fisher(taus, F, weights=[10, 20, 30]))
 
 
@@ -81,6 +83,9 @@ def test_fisher_order_of_experts_of_keys_and_dtypes():
 
 def test_normalising_makes_the_size_of_a_fisher_irrelevant():
     taus, F = experts(), fishers()
+    low = [[{k: v.float() for k, v in x.items()} for x in xs] for xs in (taus, F)]
+    tiny = [{k: 1e-24 * v for k, v in F_n.items()} for F_n in low[1]]  # their inverses squared are beyond float32
+    torch.testing.assert_close(fisher(low[0], tiny, floor=0.0), fisher(*low, floor=0.0))
     louder = [F[0], {k: 100 * v for k, v in F[1].items()}, F[2]]
     torch.testing.assert_close(fisher(taus, louder, floor=0.0), fisher(taus, F, floor=0.0))
     assert not torch.allclose(

@@ -11,6 +11,7 @@ from samerge_edu.least_squares import (
     least_squares,
     linear_weight,
     stand_ins,
+    warn_if_too_long,
 )
 from samerge_edu.merges.actmat import actmat
 from samerge_edu.merges.regmean import regmean
@@ -109,9 +110,60 @@ def test_both_ways_to_divide_agree_with_a_solve(smallest):
     torch.testing.assert_close(got, X, rtol=0, atol=1e-3)
 
 
-def test_a_direction_below_1e_12_of_the_strongest_is_absent():
-    C = torch.diag(torch.tensor([1.0, 0.9e-12], dtype=torch.float64))
-    torch.testing.assert_close(divide(torch.ones(1, 2).double(), C), torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+UNITS = (1e-12, 1.0, 1e12)  # of the inputs, squared: limits are relative to the strongest direction
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_direction_below_1e_12_of_the_strongest_is_absent(unit):
+    C = unit * torch.diag(torch.tensor([1.0, 0.9e-12], dtype=torch.float64))
+    got = divide(unit * torch.ones(1, 2).double(), C)
+    torch.testing.assert_close(got, torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+    assert not divide(torch.zeros(1, 2).double(), 0 * C).any()  # nobody has any input
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(("smallest", "asked"), [(1.1e-8, 0), (0.9e-8, 1)])
+def test_eigenvectors_are_asked_for_where_cholesky_will_not_do(monkeypatch, unit, smallest, asked):
+    calls, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda C: calls.append(C) or eigh(C))
+    C = unit * torch.diag(torch.tensor([1.0, smallest], dtype=torch.float64))
+    torch.testing.assert_close(divide(C, C), torch.eye(2, dtype=torch.float64))
+    assert len(calls) == asked
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_one_negative_eigenvalue_is_refused_beyond_rounding(unit):
+    B = torch.ones(1, 3, dtype=torch.float64)
+
+    def gram(lowest):
+        return unit * torch.diag(torch.tensor([1e-3, lowest, 1.0], dtype=torch.float64))
+
+    assert divide(B, gram(-0.9e-6))[0, 1] == 0
+    with pytest.raises(ValueError, match=r"got an eigenvalue of -1\.5e"):
+        divide(B, gram(-1.5e-6))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_gram_may_be_asymmetric_by_rounding_only(unit):
+    def merge(asymmetry):
+        C = unit * (torch.ones(4, 4, dtype=torch.float64) + torch.eye(4))  # sum: 20 units
+        C[0, 1] += unit * asymmetry * 20 / 2  # counts twice in C - C^T
+        return least_squares(experts(1), [{LINEAR[0]: C}])
+
+    merge(0.9e-4)
+    with pytest.raises(ValueError, match="got a matrix that is not symmetric"):
+        merge(1.1e-4)
+
+
+def test_an_update_of_20_times_the_longest_expert_is_not_yet_said():
+    warn_if_too_long(torch.tensor([[20.0]]), 1.0, "w", 2)  # a warning here is an error
+    with pytest.warns(UserWarning, match="'w': the merged update is 21 times as long"):
+        warn_if_too_long(torch.tensor([[10.5]]), 0.5, "w", 2)
+    taus = [{"w": torch.tensor([row]).double()} for row in ([1.0, 0.0], [0.0, 0.0])]
+    inputs = [torch.tensor([row]).double() for row in ([1.0, 1.0], [1.0, 1.01])]  # all but the same, and 1 or 0 wanted
+    with pytest.warns(UserWarning, match="'w': the merged update is 142 times as long") as said:
+        least_squares(taus, grams_of([{"w": x} for x in inputs]))
+    assert said[0].filename == __file__, "the warning points at the call"
 
 
 def test_grams_are_computed_when_asked_for_and_not_kept():

@@ -124,6 +124,36 @@ def test_the_masks_are_relaxed_draws_that_average_to_a_half():
     torch.testing.assert_close(torch.stack(again), drawn[:3])
 
 
+@pytest.mark.parametrize("knobs", [{"steps": 6, "lr": 0.3, "temperature": 0.7}, {}], ids=["given", "documented"])
+def test_each_step_of_sewa_is_adam_on_the_relaxed_mask(knobs):
+    """a, m and Adam's two means by hand; derivatives by differences. The defaults are 50, 0.1 and 0.5."""
+    want, seen = torch.tensor([0.7, 0.1, 0.2]).double(), []
+    taus = [{"w": torch.eye(3).double()[n]} for n in range(3)]
+
+    def loss(tau):
+        seen.append(tau["w"].detach())
+        return (tau["w"] - want).square().sum()
+
+    sewa(taus, loss, k=1, generator=seeded(), **knobs)
+    steps, lr, temperature = knobs.values() if knobs else (50, 0.1, 0.5)
+    assert len(seen) == steps
+    g, a = seeded(), torch.zeros(3).double()
+    first, second = torch.zeros(3).double(), torch.zeros(3).double()
+    for step in range(steps):
+        noise = torch.rand(3, generator=g).double().logit()
+
+        def share(a, noise=noise):
+            m = 1 / (1 + torch.exp(-(a + noise) / temperature))
+            return m / m.sum()
+
+        torch.testing.assert_close(seen[step], share(a), rtol=1e-3, atol=1e-4)
+        h = 1e-5 * torch.eye(3).double()
+        slope = [(share(a + e) - want).square().sum() - (share(a - e) - want).square().sum() for e in h]
+        slope = torch.stack(slope) / 2e-5
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        a = a - lr * (first / (1 - 0.9 ** (step + 1))) / ((second / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
+
+
 def test_sewa_names_what_is_wrong():
     def call(**knobs):
         return sewa(runs(), lambda tau: tau["w"].sum(), **{"k": 2, "generator": seeded()} | knobs)
@@ -151,6 +181,7 @@ def test_mutual_information_is_the_gaussian_one_of_numpys_correlation():
     expected = np.mean([-0.5 * np.log(1 - np.corrcoef(a[:, j], b[:, j])[0, 1] ** 2) for j in range(5)])
     assert mutual_information(a, b) == pytest.approx(expected, rel=1e-5)
     assert mutual_information(3 * a + 1, -b) == pytest.approx(expected, rel=1e-5)
+    assert mutual_information(1e-4 * a, 1e-4 * b) == pytest.approx(expected, rel=1e-5)  # small is not constant
     assert mutual_information(a, a) == pytest.approx(0.5 * np.log(1e6), rel=1e-3)
     assert mutual_information(torch.ones(4, 2), torch.ones(4, 2)) == pytest.approx(0.5 * np.log(1e6), rel=1e-3)
     with pytest.raises(ValueError, match=r"activations: got shapes \(3, 2\) and \(2, 3\)"):
@@ -182,6 +213,9 @@ def test_acm_limits():
     torch.testing.assert_close(acm(taus, information, sharpness=0.0), task_arithmetic(taus))
     torch.testing.assert_close(acm(taus, [{"proj": 0.0}] * 2), task_arithmetic(taus))
     torch.testing.assert_close(acm(taus, information), acm(taus[::-1], information[::-1]))
+    torch.testing.assert_close(acm(taus, information), acm(taus, information, sharpness=1.0))
+    alone = acm(taus[:1], information[:1])  # one layer known: its weight for all
+    torch.testing.assert_close(alone, {k: 2 / (1 + np.exp(0.5)) * v for k, v in taus[0].items()})
     low = [{k: v.half() for k, v in tau.items()} for tau in taus]
     assert acm(low, information)["proj"].dtype == torch.float16
 
