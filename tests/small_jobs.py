@@ -6,8 +6,14 @@ import time
 from pathlib import Path
 
 
-def job(x, nap=0.0, die_unless=None):
-    """sqrt(x); `die_unless`: end the whole process, unless a file of that name is there, and make it."""
+def job(x, nap=0.0, die_unless=None, sign=None):
+    """sqrt(x); `die_unless`: end the whole process, unless a file of that name is there, and make it.
+
+    `sign`: a file to which the job adds a line when it begins.
+    """
+    if sign is not None:
+        with open(sign, "a", encoding="utf-8") as file:
+            file.write(f"{x}\n")
     if die_unless is not None and not Path(die_unless).exists():
         if os.path.isabs(die_unless):
             Path(die_unless).touch()

@@ -155,7 +155,6 @@ def loaded(name: str) -> tuple[Suite, list[dict]]:
 
 def job(name: str, n: int) -> list[dict]:
     """`rows_of` for another process; "base": the base itself, which is what all others are kept beside."""
-    torch.set_num_threads(1)
     if name == "base":
         suite, taus = loaded("pocket")
         nothing = Kept(lambda suite, taus: taus[0], "one model", lam=0.0)
