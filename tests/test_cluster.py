@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small_jobs import job
+from small_jobs import job, solved
 
 from samerge_edu.sweep import cluster, sweep
 from samerge_edu.sweep.journal import Journal
@@ -32,6 +32,7 @@ RIGHT = {i: math.sqrt(i) for i in range(8)}
 def start(program, *words, first_on_path="", **environment):
     paths = [first_on_path, str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | environment
+    environment.pop("OMP_NUM_THREADS", None)
     command = [sys.executable, "-m", f"distributed.cli.dask_{program}", *map(str, words), "--no-dashboard"]
     return subprocess.Popen(command, cwd=TESTS, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -66,6 +67,12 @@ def dask(tmp_path_factory):
 
 def test_the_same_results_as_here(dask):
     assert dict(sweep(job, JOBS, engine=dask[0])) == dict(sweep(job, JOBS)) == RIGHT
+
+
+def test_a_worker_rounds_as_we_do(dask):
+    """These workers have as many threads of torch as the machine has cores; a job has one."""
+    jobs = [{"N": N} for N in (1, 2, 3)]
+    assert dict(sweep(solved, jobs, engine=dask[0])) == dict(sweep(solved, jobs))
 
 
 def test_a_job_that_raises_ends_the_sweep_with_its_error_and_the_finished_are_kept(dask, tmp_path):

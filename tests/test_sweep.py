@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 from small_jobs import job as small_job
+from small_jobs import solved
 
 from samerge_edu import leaderboard
 from samerge_edu.sweep import cores, sweep
@@ -116,11 +117,6 @@ def test_a_model_measured_in_another_process_has_the_same_accuracies():
     assert here == there
     assert list(here[1]) == ["signs", "letters"]
     assert here[0] != here[1]
-
-
-def solved(N: int) -> list[float]:
-    """Singular values of 160 x 640, as TSV-M looks at them: with two threads the last bits are others."""
-    return torch.linalg.svdvals(torch.randn(N, 160, 640, generator=torch.Generator().manual_seed(N))).flatten().tolist()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
