@@ -338,7 +338,7 @@ def test_a_study_goes_on_where_it_was_killed_and_not_with_what_has_changed(monke
 
 
 def test_a_study_is_the_same_to_the_last_bit_in_one_process_and_in_two():
-    jobs = [{"what": "experts", "suite": "pocket", "tasks": [task], "n": 3} for task in ("digits", "signs")]
+    jobs = [{"what": "experts", "suite": "pocket", "tasks": [task], "n": 20} for task in ("digits", "signs")]
     one, two = (list(scale.in_order(sweep(sparse.job, jobs, n_jobs)))[-1] for n_jobs in (1, 2))
     assert [(what, row["task"]) for what, row in one] == [("experts", "digits"), ("experts", "signs")]
     assert list(map(list, one)) == list(map(list, two))
