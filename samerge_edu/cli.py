@@ -21,6 +21,7 @@ from .beforehand import check_fillable, check_n, check_new, check_there, check_w
 from .course.classroom import cli as classroom
 from .course.lessons import notebook_folder
 from .one_line import one_line_errors
+from .options import Engine, Fresh, Jobs, journal, stoppable
 
 if TYPE_CHECKING:  # it loads torch, which `--help` does not need
     from .suites.suite import Suite
@@ -62,20 +63,6 @@ SuiteName = Annotated[
 ]
 
 
-Engine = Annotated[
-    str,
-    typer.Option(help="Where the jobs run: loky, here; dask:local; dask:tcp://HOST:PORT; ray:auto (docs/cluster.md)."),
-]
-Fresh = Annotated[
-    bool,
-    typer.Option(
-        "--fresh",
-        help="Compute everything anew. Else what finished before is taken from SAMERGE_CACHE or the user's "
-        "cache folder, samerge_edu; it is kept of the suites that come with the package.",
-    ),
-]
-
-
 def print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"samerge-edu {__version__}")
@@ -112,9 +99,7 @@ def leaderboard(
     needs: Annotated[str, typer.Option(help="Rows that need this data: none, unlabelled, labelled or all.")] = "none",
     per_class: PerClass = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Methods at a time, a process each; as many as cores if left out.")
-    ] = None,
+    jobs: Jobs = None,
     engine: Engine = "loky",
     fresh: Fresh = False,
     csv: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
@@ -137,7 +122,6 @@ def leaderboard(
 
         from . import leaderboard as board
         from .sweep import check_engine, cores
-        from .sweep.journal import kept
 
         check_engine(engine)
         if own and engine != "loky":
@@ -153,25 +137,20 @@ def leaderboard(
             typer.echo("\n".join(board.line(row, beside) for row in rows))
         board.write(record, csv, json)
 
-    try:
-        with one_line_errors():  # the disk may fill up meanwhile
-            n_jobs = 1 if own or device != "cpu" else jobs or cores()
-            again = {"name": suite, "device": device} | ({"per_class": per_class} if per_class else {})
-            # rows of one's own, and images that others keep, may change without a word
-            known = None
-            if not own and suite not in names.published() and device == "cpu":
-                try:
-                    known = kept("leaderboard", again, fresh)
-                except OSError as e:  # a home that cannot be written to is no reason not to measure
-                    typer.echo(f"samerge-edu: results are not kept: {e}", err=True)
-            record = board.run(
-                loaded, chosen, progress=True, each=each, n_jobs=n_jobs, again=again, engine=engine, journal=known
-            )
-            board.write(record, csv, json, png)
-    except KeyboardInterrupt:
-        written = " and ".join(str(path) for path in (csv, json) if path)
-        typer.echo(f"\nstopped; the rows above are finished{' and in ' + written if written else ''}", err=True)
-        raise typer.Exit(130) from None
+    written = " and ".join(str(path) for path in (csv, json) if path)
+    with (
+        stoppable(f"the rows above are finished{' and in ' + written if written else ''}"),
+        one_line_errors(),  # the disk may fill up meanwhile
+    ):
+        n_jobs = 1 if own or device != "cpu" else jobs or cores()
+        again = {"name": suite, "device": device} | ({"per_class": per_class} if per_class else {})
+        # rows of one's own, and images that others keep, may change without a word
+        keep = not own and suite not in names.published() and device == "cpu"
+        known = journal("leaderboard", again, fresh) if keep else None
+        record = board.run(
+            loaded, chosen, progress=True, each=each, n_jobs=n_jobs, again=again, engine=engine, journal=known
+        )
+        board.write(record, csv, json, png)
 
 
 @app.command()
@@ -185,6 +164,9 @@ def ablate(
     ],
     suite: SuiteName = "pocket",
     images: Annotated[int, typer.Option(help="Images a task, for choosing lam on validation and for the test.")] = 60,
+    jobs: Jobs = None,
+    engine: Engine = "loky",
+    fresh: Fresh = False,
     out: Annotated[Path, typer.Option(help="Folder for the table, the picture and every single merge.")] = Path(
         "demo/ablations"
     ),
@@ -201,13 +183,18 @@ def ablate(
         check_adapters([method], suite)
         from . import studies
         from .studies.ablation import table
+        from .sweep import check_engine, cores
 
-        loaded = loaded_suite(suite)
-        rows = studies.study(loaded, method, n=images, progress=sys.stderr.isatty())
-    reference = "Task Arithmetic" if method == "sa-merging" else "TA"
-    gains = table(rows, reference)
-    typer.echo(gains.round(2).to_string(index=False))
-    with one_line_errors():
+        check_engine(engine)
+        keep = suite not in names.published()
+    with stoppable("finished merges are kept" if keep else "nothing is kept of a published suite"), one_line_errors():
+        known = journal("ablate", {"name": suite}, fresh) if keep else None
+        rows = studies.study(
+            suite, method, images, sys.stderr.isatty(), n_jobs=jobs or cores(), engine=engine, journal=known
+        )
+        reference = "Task Arithmetic" if method == "sa-merging" else "TA"
+        gains = table(rows, reference)
+        typer.echo(gains.round(2).to_string(index=False))
         studies.write(rows, gains, reference, out, method)
 
 
@@ -220,7 +207,9 @@ def study(
         ),
     ],
     images: Annotated[int | None, typer.Option(min=2, help="Images a task; its own number if left out.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at a time; as many as cores if left out.")] = None,
+    jobs: Jobs = None,
+    engine: Engine = "loky",
+    fresh: Fresh = False,
     out: Annotated[Path, typer.Option(help="Folder for the record, its tables and its picture.")] = Path(
         "demo/studies"
     ),
@@ -236,16 +225,20 @@ def study(
         from tqdm import tqdm
 
         from . import studies
-        from .sweep import cores
+        from .sweep import check_engine, cores
 
+        check_engine(engine)
         check_fillable(out)
         chosen = studies.QUESTIONS[name]
         knobs = {} if images is None else {"n": images}
+    with stoppable("what had finished is kept"), one_line_errors():
+        known = journal("study", {"name": name}, fresh)
+        parts = chosen.run(**knobs, n_jobs=jobs or cores(), engine=engine, journal=known)
         record: dict = {}
-        for record in tqdm(chosen.run(**knobs, n_jobs=jobs or cores()), leave=False, unit="part", disable=None):
+        for record in tqdm(parts, leave=False, unit="part", disable=None):
             studies.write_json(record, out, name)  # an interruption leaves what is done
         studies.write_tables(record, out, name)
-    typer.echo(chosen.report(record))
+        typer.echo(chosen.report(record))
 
 
 def own_rows(paths: Sequence[Path]) -> dict:

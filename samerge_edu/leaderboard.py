@@ -85,9 +85,8 @@ def run(
 
     The work is a `sweep` of small jobs, `n_jobs` at a time on an `engine`. For that the suite must be one that
     `load_suite` gives, with `again` as its arguments, and the methods rows of this package's tables: each process
-    loads them for itself. With `again` a job has one thread of torch wherever it runs, so that the numbers are the
-    same to the last bit, and the `journal` may know them from an earlier run. Rows are handed over as they finish, and
-    stand in the record in the table's order.
+    loads them for itself. The numbers are the same to the last bit wherever a job runs; with `again` the `journal` may
+    know them from an earlier run. Rows are handed over as they finish, and stand in the record in the table's order.
     """
     if again is None:
         n_jobs, engine, journal = 1, "loky", None
@@ -129,22 +128,17 @@ def run(
         return reference_rows(record)[-1:]
 
     early: dict[int, Any] = {}
-    threads = torch.get_num_threads()
     with tqdm(total=len(jobs), disable=None if progress else True, leave=False, unit="job") as bar:
-        torch.set_num_threads(threads if again is None else 1)
-        try:
-            for number, result in sweep(work, jobs, n_jobs, engine, journal):
-                bar.set_description(str(jobs[number].get("method") or jobs[number].get("expert") or "zero-shot"))
-                bar.update()
-                if number < len(at_home):
-                    own |= result
-                else:
-                    early[number] = result
-                for i in sorted(early) if len(own) == len(at_home) else []:
-                    if rows := new_rows(i, early.pop(i)):
-                        each(record, rows)
-        finally:
-            torch.set_num_threads(threads)
+        for number, result in sweep(work, jobs, n_jobs, engine, journal):
+            bar.set_description(str(jobs[number].get("method") or jobs[number].get("expert") or "zero-shot"))
+            bar.update()
+            if number < len(at_home):
+                own |= result
+            else:
+                early[number] = result
+            for i in sorted(early) if len(own) == len(at_home) else []:
+                if rows := new_rows(i, early.pop(i)):
+                    each(record, rows)
     return record
 
 
@@ -163,7 +157,6 @@ def _measure(
 
 
 def _in_another_process(again: tuple[tuple[str, Any], ...], **job: Any) -> Any:
-    torch.set_num_threads(1)  # as many processes as cores
     return _measure(_loaded_once(again), **job)
 
 

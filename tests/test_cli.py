@@ -132,11 +132,52 @@ def test_the_help_says_where_results_are_kept():
 @pytest.mark.parametrize("watched", [False, True])
 def test_a_study_draws_a_bar_for_somebody_who_watches(run, monkeypatch, watched):
     seen = []
-    monkeypatch.setattr(studies, "study", lambda suite, method, n, progress: seen.append(progress) or 1 / 0)
+    monkeypatch.setattr(studies, "study", lambda suite, method, n, progress, **where: seen.append(progress) or 1 / 0)
     if watched:
         monkeypatch.setattr(cli, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
     run("ablate", "lwptv")
     assert seen == [watched]
+
+
+def test_an_ablation_runs_where_it_is_told_and_goes_on_with_what_is_kept(run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(studies, "study", lambda *words, **where: seen.append((words[:3], where)) or 1 / 0)
+    run("ablate", "lwptv", "--jobs", "3", "--engine", "dask:local")
+    run("ablate", "lwptv", "--suite", "vit-b-32")
+    (words, where), (_, other) = seen
+    assert words == ("pocket", "lwptv", 60)
+    assert (where["n_jobs"], where["engine"], where["journal"].about["sweep"]) == (3, "dask:local", "ablate")
+    assert (other["n_jobs"], other["engine"], other["journal"]) == (1, "loky", None), "images that others keep"
+
+
+def test_an_ablation_that_is_stopped_says_what_is_kept(run, monkeypatch):
+    def stopped(*words, **where):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies, "study", stopped)
+    for words, kept in (([], "finished merges are kept"), (["--suite", "vit-b-32"], "nothing is kept")):
+        result = run("ablate", "lwptv", *words)
+        assert result.exit_code == 130
+        assert result.stderr.startswith(f"\nstopped; {kept}")
+
+
+def help_of(command: str) -> str:
+    shown = CliRunner().invoke(cli.app, [*command.split(), "--help"], env={"COLUMNS": "300"}).output
+    return " ".join(shown.split())
+
+
+@pytest.mark.parametrize("command", ["leaderboard", "ablate", "study", "class grade"])
+def test_long_commands_know_the_same_words_for_many_jobs(run, command):
+    """--jobs, --engine, --fresh are declared once: the same help, the same refusals."""
+    assert "Jobs at a time, a process each; as many as cores if left out." in help_of(command)
+    words = {"ablate": ["lwptv"], "study": ["soup"]}.get(command, ["."] if command == "class grade" else [])
+    result = run(*command.split(), *words, "--jobs", "0")
+    assert result.exit_code == 2
+    assert "Invalid value for '--jobs'" in result.stderr
+    if command != "class grade":  # other people's code stays on this machine
+        assert "Where the jobs run: loky, here; dask:local; dask:tcp://HOST:PORT; ray:auto" in help_of(command)
+        assert "--fresh Compute everything anew." in help_of(command)
+        assert "engine: got 'dusk', expected loky, dask:local" in refused(run(command, *words, "--engine", "dusk"))
 
 
 def test_leaderboard_runs_all_methods_without_being_told(run, monkeypatch):

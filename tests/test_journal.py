@@ -73,6 +73,10 @@ def test_the_digest_knows_every_line_of_a_method_and_every_byte_of_a_weight(tmp_
     assert digest(tmp_path / "new") != same
     (copy("above") / "cli.py").write_text("", encoding="utf-8")
     assert digest(tmp_path / "above") == same, "the command line changes no number"
+    (copy("record") / "studies" / "sparse.json").write_text("{}", "utf-8")
+    assert digest(tmp_path / "record") == same, "nor does a record that a study has left"
+    (copy("study") / "studies" / "sparse.py").write_text("", "utf-8")
+    assert digest(tmp_path / "study") != same
 
 
 def test_what_numbers_depend_on(monkeypatch):

@@ -16,8 +16,10 @@ from samerge_edu.evaluate import choose_lam, scores
 from samerge_edu.lora import LoRA
 from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.params import add, task_vectors
-from samerge_edu.studies import more_experts, osrm, scale, soup, sparse
+from samerge_edu.studies import more_experts, osrm, scale, soup, sparse, storage
 from samerge_edu.suites import load_suite
+from samerge_edu.sweep import journal, sweep
+from samerge_edu.sweep.journal import kept
 
 TASKS = tuple("abcdefgh")
 
@@ -303,18 +305,69 @@ def test_the_record_that_comes_with_the_package(name):
     assert sentence
 
 
+SWEPT = {"scale": scale, "sparse": sparse, "soup": soup, "osrm": osrm, "storage": storage}
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_a_study_goes_on_where_it_was_killed_and_not_with_what_has_changed(monkeypatch, name):
+    def job(**knobs):
+        asked.append(knobs)
+        if len(asked) == stop:
+            raise KeyboardInterrupt
+        row = {"merged": [], "suite": "", "left_out": "", "number": len(asked)}
+        return [("merges", row), ("experts", row)] if name in ("sparse", "osrm") else [row]
+
+    def run(**knobs):
+        asked.clear()
+        *_, last = SWEPT[name].run(n=4, journal=kept("study", {"name": name}, **knobs))
+        return last.get("rows") or [*last["experts"], *last["merges"]]
+
+    asked, stop = [], 0
+    monkeypatch.setattr(SWEPT[name], "job", job)
+    whole, count = run(), len(asked)
+    assert all(json.loads(json.dumps(knobs)) is not None for knobs in asked)
+    assert (run(), len(asked)) == (whole, 0)
+    assert (run(fresh=True), len(asked)) == (whole, count)
+    monkeypatch.setattr(journal, "digest", lambda: "a line of a method was changed")
+    stop = count
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    stop = 0
+    run()
+    assert len(asked) == 1, "only the one that was being done is done again"
+
+
+def test_a_study_is_the_same_to_the_last_bit_in_one_process_and_in_two():
+    jobs = [{"what": "experts", "suite": "pocket", "tasks": [task], "n": 20} for task in ("digits", "signs")]
+    one, two = (list(scale.in_order(sweep(sparse.job, jobs, n_jobs)))[-1] for n_jobs in (1, 2))
+    assert [(what, row["task"]) for what, row in one] == [("experts", "digits"), ("experts", "signs")]
+    assert list(map(list, one)) == list(map(list, two))
+
+
 def test_the_command_writes_what_the_study_gives(monkeypatch, tmp_path):
-    def run(n=5, n_jobs=1):
-        asked.append((n, n_jobs))
+    def run(n=5, n_jobs=1, engine="", journal=None):
+        asked.append((n, n_jobs, engine, journal.path.name.partition("-soup-")[0]))
         yield soup_record()
 
     asked = []
     monkeypatch.setattr(soup, "run", run)
-    done = CliRunner().invoke(cli.app, ["study", "soup", "--images", "9", "--jobs", "1", "--out", str(tmp_path)])
+    words = ["--images", "9", "--jobs", "1", "--engine", "dask:local", "--out", str(tmp_path)]
+    done = CliRunner().invoke(cli.app, ["study", "soup", *words])
     assert done.exit_code == 0
-    assert asked == [(9, 1)]
+    assert asked == [(9, 1, "dask:local", "study")]
     assert "| greedy soup | 91.0 (1.4) |" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["soup.json", "soup.md", "soup.png"]
+
+
+def test_a_study_that_is_stopped_says_that_what_had_finished_is_kept(monkeypatch, tmp_path):
+    def run(**knobs):
+        yield soup_record()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(soup, "run", run)
+    done = CliRunner().invoke(cli.app, ["study", "soup", "--out", str(tmp_path)])
+    assert (done.exit_code, done.stderr) == (130, "\nstopped; what had finished is kept\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["soup.json"]
 
 
 def test_a_question_that_nobody_asks():

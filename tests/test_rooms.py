@@ -19,7 +19,7 @@ FLOORS = [
         "statistics adaptation ensembles methods evaluate streaming sweep leaderboard plots".split()
         + "merging merging_files contract own_methods".split()
     ),
-    {"studies", "course", "doctor", "selfcheck", "one_line", "cli", "__main__"},
+    {"studies", "course", "doctor", "selfcheck", "one_line", "options", "cli", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

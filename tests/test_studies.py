@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 import pytest
+import torch
 from tiny_suite import TinySuite
 
 from samerge_edu import studies
@@ -13,6 +14,8 @@ from samerge_edu.merges.task_arithmetic import task_arithmetic
 from samerge_edu.params import flatten
 from samerge_edu.studies import ablation
 from samerge_edu.suites import load_suite
+from samerge_edu.sweep import journal
+from samerge_edu.sweep.journal import kept
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +24,14 @@ def suite():
 
 
 @pytest.mark.parametrize("method", [m for m in studies.VARIANTS if m != "sa-lora"])  # that one: test_studies_sa_lora.py
-def test_every_variant_gives_an_update_with_the_names_of_the_base(suite, method):
+def test_every_variant_gives_an_update_with_the_names_of_the_base_and_the_same_one_again(suite, method):
+    """A second merge, in another process or after another variant, begins with the same lots."""
     taus = [{k: theta[k] - suite.theta_0[k] for k in suite.theta_0} for theta in suite.experts.values()]
     knobs = {"sa-merging": {"random_masks": 1}, "lwptv": {"shuffles": 1}}
     for name, recipe in studies.VARIANTS[method](suite, **knobs.get(method, {})).items():
-        assert set(recipe(taus)) == set(suite.theta_0), name
+        tau_m, again = recipe(taus), recipe(taus)
+        assert set(tau_m) == set(suite.theta_0), name
+        assert torch.equal(flatten(tau_m), flatten(again)), name
 
 
 def test_in_front_every_merge_is_tried_alone_and_behind_each_rate(suite):
@@ -134,11 +140,76 @@ def test_the_lwptv_study_looks_at_pairs_and_others_only_at_their_table(monkeypat
     monkeypatch.setattr(ablation, "subsets", lambda tasks: [list(tasks)])
     monkeypatch.setitem(studies.VARIANTS, "lwptv", lambda suite: {"TA": task_arithmetic})
     monkeypatch.setitem(studies.VARIANTS, "other", lambda suite: {"TA": task_arithmetic})
-    measured = studies.study(Tiny(), "lwptv", n=5)
+    monkeypatch.setattr(studies, "loaded", lambda name: Tiny())
+    for once in (studies.recipes, studies.loaded_subset):
+        monkeypatch.setattr(studies, once.__name__, once.__wrapped__)
+    measured = studies.study("tiny", "lwptv", n=5)
     assert measured.groupby("part", sort=False).size().to_dict() == {"subsets": 2, "pairs": 3 * 3 * 2}
     assert set(measured[measured.part == "pairs"].left_out) == {"ink", "noise", "land"}
     assert set(measured.lam[measured.lam_from == "fixed"]) == {0.3, 1.0}
-    assert studies.study(Tiny(), "other", n=5).part.tolist() == ["subsets"]
+    assert studies.study("tiny", "other", n=5).part.tolist() == ["subsets"]
+
+
+def test_the_jobs_of_an_ablation_are_names_and_numbers():
+    jobs = studies.merges_of("pocket", "lwptv", n=5)
+    assert json.loads(json.dumps(jobs)) == jobs
+    parts = pd.DataFrame(jobs).groupby("part", sort=False).size().to_dict()
+    variants = len(studies.VARIANTS["lwptv"](load_suite("pocket")))
+    assert parts == {"subsets": 3 * variants, "pairs": 28 * 3, "similar": 3 * 3, "weak": 3}
+    assert {job["fixed"] for job in jobs if job["part"] != "subsets"} == {1.0}
+    assert {job["fixed"] for job in studies.merges_of("pocket", "sa-merging", n=5)} == {None}
+
+
+FEW = {"sa-merging": ["Task Arithmetic", "TIES", "SA (literal score)", "random mask 0"], "in-front": ["TA", "TSV-M"]}
+
+
+def few_merges(monkeypatch):
+    """Of an ablation these variants, of two experts, and two subsets."""
+    whole = studies.merges_of
+
+    def few(suite, method, n):
+        jobs = [job for job in whole(suite, method, n) if job["variant"] in FEW[method]]
+        return [job | {"tasks": job["tasks"][:2]} for job in jobs[: 2 * len(FEW[method])]]
+
+    monkeypatch.setattr(studies, "merges_of", few)
+
+
+def test_an_ablation_goes_on_where_it_was_killed_and_not_with_what_has_changed(monkeypatch):
+    few_merges(monkeypatch)
+    real, asked = studies.merge, []
+
+    def merge(**job):
+        asked.append(job["variant"])
+        if stop and len(asked) > stop:
+            raise KeyboardInterrupt
+        return real(**job)
+
+    def rows(**knobs):
+        asked.clear()
+        return studies.study("pocket", "sa-merging", n=4, journal=kept("ablate", {"name": "pocket"}, **knobs))
+
+    monkeypatch.setattr(studies, "merge", merge)
+    stop = 3
+    with pytest.raises(KeyboardInterrupt):
+        rows()
+    stop = 0
+    found = rows()
+    assert len(asked) == 8 - 3
+    pd.testing.assert_frame_equal(rows(), found, check_exact=True)
+    assert asked == []
+    pd.testing.assert_frame_equal(rows(fresh=True), found, check_exact=True)
+    assert len(asked) == 8
+    monkeypatch.setattr(journal, "digest", lambda: "a line of a method was changed")
+    rows()
+    assert len(asked) == 8
+
+
+@pytest.mark.parametrize("method", FEW)
+def test_an_ablation_is_the_same_to_the_last_bit_in_one_process_and_in_two(monkeypatch, method):
+    few_merges(monkeypatch)
+    one, two = (studies.study("pocket", method, n=6, n_jobs=n_jobs) for n_jobs in (1, 2))
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+    assert one.variant.tolist() == FEW[method] * 2
 
 
 def test_seeds_share_a_line():

@@ -115,7 +115,7 @@ def test_the_record_grows_in_the_tables_order(monkeypatch):
 
 def test_the_command_writes_record_table_and_picture(monkeypatch, tmp_path):
     record = {"rows": ROWS, "model_mb": 6.4}
-    monkeypatch.setattr(storage, "run", lambda n, n_jobs: iter([record | {"asked": [n, n_jobs]}]))
+    monkeypatch.setattr(storage, "run", lambda n, n_jobs, **where: iter([record | {"asked": [n, n_jobs]}]))
     words = ["study", "storage", "--images", "5", "--jobs", "1", "--out", str(tmp_path / "new")]
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 0

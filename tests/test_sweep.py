@@ -9,10 +9,9 @@ from functools import partial
 import pytest
 import torch
 from small_jobs import job as small_job
+from small_jobs import solved
 
 from samerge_edu import leaderboard
-from samerge_edu.evaluate import scores
-from samerge_edu.suites import load_suite
 from samerge_edu.sweep import cores, sweep
 from samerge_edu.sweep.journal import Journal
 
@@ -113,9 +112,23 @@ def test_a_model_measured_in_another_process_has_the_same_accuracies():
     """Of the pocket suite, which each process loads for itself."""
     again = (("device", "cpu"), ("name", "pocket"))
     jobs = [{"expert": task, "tasks": [task, "letters"]} for task in ("digits", "signs")]
-    there = dict(sweep(partial(leaderboard._in_another_process, again), jobs, n_jobs=2))
-    suite = load_suite("pocket")
-    here = scores(suite, suite.experts["signs"], tasks=["signs", "letters"])
-    assert there[1].keys() == here.keys()
-    assert list(there[1].values()) == pytest.approx(list(here.values()), abs=0.21)  # one image of 500
-    assert there[0] != there[1]
+    work = partial(leaderboard._in_another_process, again)
+    here, there = dict(sweep(work, jobs)), dict(sweep(work, jobs, n_jobs=2))
+    assert here == there
+    assert list(here[1]) == ["signs", "letters"]
+    assert here[0] != here[1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_job_rounds_alike_wherever_it_runs_and_however_many_threads_this_process_has(threads):
+    jobs, before = [{"N": 1}, {"N": 3}], torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert dict(sweep(solved, jobs)) == dict(sweep(solved, jobs, n_jobs=2))
+        assert [count for *_, count in dict(sweep(job, JOBS)).values()] == [1] * len(JOBS)
+        with pytest.raises(ValueError, match=r"math domain error|expected a nonnegative input"):
+            list(sweep(job, [{"x": -1.0}]))
+        for _ in sweep(job, JOBS):
+            assert torch.get_num_threads() == threads, "between the jobs they are the caller's"
+    finally:
+        torch.set_num_threads(before)

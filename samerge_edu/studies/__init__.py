@@ -11,25 +11,29 @@ Other questions have files of their own, each with a `run`, a `report` and a `fi
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache, lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from tqdm import tqdm
 
 from ..files import replace_file
 from ..plots import style
-from ..suites import load_suite
 from ..suites.suite import Suite
+from ..sweep import sweep
+from ..sweep.journal import Journal
 from . import ablation, more_experts, osrm, scale, soup, sparse, storage
 from .in_front import in_front_variants
 from .in_front import report as in_front_report
 from .lwptv import figures, lwptv_variants, on_pairs, published_lam, report
 from .sa_lora import lora_variants
 from .sa_merging import sa_variants
+from .scale import loaded
 
 VARIANTS = {"sa-merging": sa_variants, "in-front": in_front_variants, "lwptv": lwptv_variants, "sa-lora": lora_variants}
 
@@ -41,31 +45,78 @@ QUESTIONS: dict[str, Any] = {
     "soup": soup,
     "osrm": osrm,
 }
-"""name -> module with run(n, n_jobs) -> Iterator[record], report(record) -> Markdown, figure(record)."""
+"""name -> module with run(n, n_jobs, engine, journal) -> Iterator[record], report(record) -> Markdown, figure(record).
+
+A study is a `sweep` of small jobs: names and numbers go in, rows come out, and the record grows in the jobs' order.
+"""
 
 
-def study(suite: Suite, method: str, n: int = 100, progress: bool = False) -> pd.DataFrame:
-    """All rows of a method's ablation; the column `part` says which experiment they belong to.
+def study(
+    suite: str,
+    method: str,
+    n: int = 100,
+    progress: bool = False,
+    n_jobs: int = 1,
+    engine: str = "loky",
+    journal: Journal | None = None,
+) -> pd.DataFrame:
+    """All rows of a method's ablation of a suite; the column `part` says which experiment they belong to.
 
     "subsets", every variant on three subsets of the experts. For LwPTV also Task Arithmetic with and without it on
     "pairs", each two of the suite's experts, and for the pocket suite on "similar", three pairs that draw nearly the
-    same task by construction, and "weak", two experts of a base that saw little of the web.
+    same task by construction, and "weak", two experts of a base that saw little of the web. The merges are the jobs of
+    a `sweep`, and the rows are the same wherever they run.
     """
-    variants = VARIANTS[method](suite)
-    if method != "lwptv":
-        return ablation.run(suite, variants, n=n, progress=progress)
-    rows = [
-        ablation.run(suite, variants, n=n, progress=progress, fixed={name: published_lam(name) for name in variants})
-    ]
-    others = {"pairs": suite}
-    if suite.name == "pocket":
-        close = load_suite("pocket-similar")  # the same base, so that pocket's own expert for signs is a third
-        others["similar"] = replace(close, experts={"signs": suite.experts["signs"], **close.experts})
-        others["weak"] = load_suite("pocket-weak")
-    for part, other in others.items():
-        pairs, variants = [list(two) for two in combinations(other.id_tasks, 2)], on_pairs()
-        rows.append(ablation.run(other, variants, pairs, n, progress, dict.fromkeys(variants, 1.0), part))
-    return pd.concat(rows, ignore_index=True)
+    found: dict[int, list[dict]] = {}
+    jobs = merges_of(suite, method, n)
+    with tqdm(total=len(jobs), disable=not progress, leave=False, unit="merge") as bar:
+        for number, rows in sweep(merge, jobs, n_jobs, engine, journal):
+            bar.set_description("{part}: {variant}".format(**jobs[number]))
+            bar.update()
+            found[number] = rows
+    return pd.DataFrame([row for i in sorted(found) for row in found[i]])
+
+
+def merges_of(suite: str, method: str, n: int) -> list[dict]:
+    """The jobs of an ablation, `merge`'s arguments: what travels is the name of a variant, and its recipe stays."""
+    lwptv = method == "lwptv"
+    parts = ["subsets", *(["pairs"] if lwptv else []), *(["similar", "weak"] if lwptv and suite == "pocket" else [])]
+    jobs = []
+    for part in parts:
+        tasks, variants = loaded_part(suite, part).id_tasks, recipes(suite, method, part)
+        for some in ablation.subsets(tasks) if part == "subsets" else map(list, combinations(tasks, 2)):
+            for variant in variants:
+                published = published_lam(variant) if part == "subsets" else 1.0
+                job = {"suite": suite, "method": method, "part": part, "tasks": some, "variant": variant, "n": n}
+                jobs.append(job | {"fixed": published if lwptv else None})
+    return jobs
+
+
+def merge(
+    suite: str, method: str, part: str, tasks: Sequence[str], variant: str, n: int, fixed: float | None
+) -> list[dict]:
+    """`ablation.rows_of` of one variant and subset, by their names."""
+    return ablation.rows_of(
+        loaded_subset(suite, part, tuple(tasks)), variant, recipes(suite, method, part)[variant], n, fixed, part
+    )
+
+
+def loaded_part(suite: str, part: str) -> Suite:
+    """The experts that a part of a study is about."""
+    if part == "similar":  # the same base, so that pocket's own expert for signs is a third
+        close = loaded("pocket-similar")
+        return replace(close, experts={"signs": loaded(suite).experts["signs"], **close.experts})
+    return loaded("pocket-weak" if part == "weak" else suite)
+
+
+@lru_cache(maxsize=1)  # the jobs come subset by subset
+def loaded_subset(suite: str, part: str, tasks: tuple[str, ...]) -> ablation.Subset:
+    return ablation.subset(loaded_part(suite, part), tasks)
+
+
+@cache
+def recipes(suite: str, method: str, part: str) -> Mapping[str, ablation.Recipe]:
+    return VARIANTS[method](loaded(suite)) if part == "subsets" else on_pairs()
 
 
 def write_json(record: Mapping, folder: Path, name: str) -> None:

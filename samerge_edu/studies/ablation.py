@@ -6,13 +6,15 @@ subset on validation images; what is reported is the test split.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from torch import Tensor
 from tqdm import tqdm
 
 from ..evaluate import choose_lam, h_score, scores
@@ -55,24 +57,44 @@ def run(
     which = subsets(suite.id_tasks) if which is None else which
     with tqdm(total=len(which) * len(variants), disable=not progress, leave=False, unit="merge") as bar:
         for tasks in which:
-            smaller = replace(suite, experts={t: suite.experts[t] for t in tasks})
-            taus = task_vectors(suite.theta_0, [dict(theta) for theta in smaller.experts.values()])
-            left_out = ", ".join(t for t in suite.id_tasks if t not in tasks)
-            about = {"part": part, "tasks": len(tasks), "left_out": left_out, "cosine": mean_cosine(taus)}
+            some = subset(suite, tasks)
             for name, recipe in variants.items():
                 bar.set_description(f"{part}: {name}")
-                tau_m = recipe(taus)
-                lams = {"validation": choose_lam(smaller, tau_m, n=n)[0]}
-                lams |= {"fixed": fixed[name]} if fixed and name in fixed else {}
-                at = {lam: add(suite.theta_0, tau_m, lam) for lam in set(lams.values())}
-                at = {lam: scores(smaller, theta, "test", [*tasks, *suite.ood_tasks], n) for lam, theta in at.items()}
-                for lam_from, lam in lams.items():
-                    per_task = at[lam]
-                    id_avg, ood_avg = (mean(per_task[t] for t in group) for group in (tasks, suite.ood_tasks))
-                    row = {"variant": name, **about, "lam": lam, "lam_from": lam_from, "id_avg": id_avg}
-                    rows.append(row | {"ood_avg": ood_avg, "h": h_score(id_avg, ood_avg), "per_task": per_task})
+                rows += rows_of(some, name, recipe, n, (fixed or {}).get(name), part)
                 bar.update()
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some of a suite's experts: `suite` has no others, `taus` are their task vectors, `about` is what a row says."""
+
+    suite: Suite
+    taus: list[dict[str, Tensor]]
+    about: dict[str, Any]
+
+
+def subset(suite: Suite, tasks: Sequence[str]) -> Subset:
+    """The experts of these tasks."""
+    smaller = replace(suite, experts={t: suite.experts[t] for t in tasks})
+    taus = task_vectors(suite.theta_0, [dict(theta) for theta in smaller.experts.values()])
+    left_out = ", ".join(t for t in suite.id_tasks if t not in tasks)
+    return Subset(smaller, taus, {"tasks": len(tasks), "left_out": left_out, "cosine": mean_cosine(taus)})
+
+
+def rows_of(some: Subset, variant: str, recipe: Recipe, n: int, fixed: float | None, part: str) -> list[dict]:
+    """A variant merges a subset once: its row at the scale chosen on validation, and at the `fixed` one, if any."""
+    suite, tasks, tau_m = some.suite, list(some.suite.experts), recipe(some.taus)
+    lams = {"validation": choose_lam(suite, tau_m, n=n)[0]} | ({} if fixed is None else {"fixed": fixed})
+    at = {lam: add(suite.theta_0, tau_m, lam) for lam in set(lams.values())}
+    at = {lam: scores(suite, theta, "test", [*tasks, *suite.ood_tasks], n) for lam, theta in at.items()}
+    rows = []
+    for lam_from, lam in lams.items():
+        per_task = at[lam]
+        id_avg, ood_avg = (mean(per_task[t] for t in group) for group in (tasks, suite.ood_tasks))
+        row = {"variant": variant, "part": part, **some.about, "lam": lam, "lam_from": lam_from, "id_avg": id_avg}
+        rows.append(row | {"ood_avg": ood_avg, "h": h_score(id_avg, ood_avg), "per_task": per_task})
+    return rows
 
 
 # ---------------------------------------------------------------------------- what comes out

@@ -13,10 +13,9 @@ Scales are chosen on validation images; every accuracy in the record is a test a
 the embedding of one is turned into the other's: both know the captions (`rebasin.shared_embedding`).
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -36,6 +35,7 @@ from ..statistics import activations
 from ..suites.pocket.suite import OTHER_BASES, load_pocket_base
 from ..suites.pocket.training import all_captions
 from ..suites.suite import Suite
+from .scale import recorded as record_of
 
 FILE = Path(__file__).with_suffix(".json")
 N_VAL, N_TEST = 60, 300
@@ -377,6 +377,5 @@ def markdown(heads: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def recorded(path: Path = FILE) -> dict:
-    """What data_scripts/measure_alignment.py has written."""
-    return json.loads(path.read_text(encoding="utf-8"))
+recorded = partial(record_of, "alignment")
+"""What data_scripts/measure_alignment.py has written."""

@@ -6,7 +6,6 @@ Every setting is the library's default, the same at each number of images; nothi
 only rows that say so adapt to them. Notebook 10 and docs/data.md read the record.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from ..suites.suite import Suite
 from ..transforms.cat import cat as cat_merging
 from ..transforms.lwptv import lwptv
 from ..transforms.sta import sta
+from .scale import recorded as record_of
 
 FILE = Path(__file__).with_suffix(".json")
 TEST_IMAGES = 100
@@ -219,9 +219,8 @@ def sure(suite: Suite, theta: Params, n: int, split: str = "val") -> dict[str, t
     return found
 
 
-def recorded(path: Path = FILE) -> dict:
-    """What data_scripts/measure_images.py has written: {"suite", "versions", "test_images", "rows": [...], ...}."""
-    return json.loads(path.read_text(encoding="utf-8"))
+recorded = partial(record_of, "data")
+"""What data_scripts/measure_images.py has written: {"suite", "versions", "test_images", "rows": [...], ...}."""
 
 
 def table(record: Mapping) -> str:

@@ -13,6 +13,7 @@ Wang et al., "Why do more experts fail? A theoretical analysis of model merging"
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import mean
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -109,10 +110,11 @@ def _ranks(taus: Sequence[Params]) -> dict[str, float]:
     return {"rank": mean(alone), "beside": mean(beside)}
 
 
-def run(n: int | None = None, n_jobs: int = 1) -> Iterator[dict]:
+def run(n: int | None = None, n_jobs: int = 1, **where: Any) -> Iterator[dict]:
     """The record: {"suite", "scale", "steps": {method: for each N the points gained}, "geometry": [...], "versions"}.
 
-    The merges are those of `study scale`, whatever `n` and `n_jobs` are; "scale" says how they were measured.
+    The merges are those of `study scale`, whatever `n`, `n_jobs` and `where` are; "scale" says how they were
+    measured. Nothing is left for a sweep to do.
     """
     merges = recorded("scale")
     yield {

@@ -6,8 +6,9 @@ Four tasks with three kinds of experts of rank 4: the shipped ones, those begun 
 shipped ones cut to the same directions afterwards. Merged in all subsets of three, and all four.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 from statistics import mean
 from typing import Any
@@ -27,12 +28,15 @@ from ..params import Params, add
 from ..plots import begun_orthogonally
 from ..statistics import input_grams
 from ..suites.suite import Suite
+from ..sweep import sweep
 from .ablation import run as ablate
 from .ablation import table
-from .scale import loaded, spread
+from .scale import in_order, loaded, spread
 
 IMAGES = 100
 """Validation images of each task whose inputs are looked at: what OSRM's paper takes."""
+
+KINDS = ("LoRA", "OSRM", "LoRA, cut afterwards")
 
 
 def kinds(r: int = 4) -> dict[str, Suite]:
@@ -40,11 +44,8 @@ def kinds(r: int = 4) -> dict[str, Suite]:
     osrm, plain = loaded("pocket-osrm"), loaded("pocket-lora-4")
     grams = inputs(osrm)
     cut = {task: cut_to(plain.adapters[task], others(grams, task, r)) for task in osrm.id_tasks}
-    return {
-        "LoRA": with_adapters(plain, {task: plain.adapters[task] for task in osrm.id_tasks}),
-        "OSRM": osrm,
-        "LoRA, cut afterwards": with_adapters(plain, cut),
-    }
+    same = with_adapters(plain, {task: plain.adapters[task] for task in osrm.id_tasks})
+    return dict(zip(KINDS, (same, osrm, with_adapters(plain, cut)), strict=True))
 
 
 def with_adapters(suite: Suite, adapters: Mapping[str, Adapter]) -> Suite:
@@ -83,26 +84,54 @@ def answers(suite: Suite, grams: Mapping[str, Params]) -> list[float]:
     return shares
 
 
-def run(n: int = 100, n_jobs: int = 1) -> Iterator[dict]:
+@cache
+def loaded_kinds() -> tuple[dict[str, Suite], dict[str, dict[str, Tensor]]]:
+    """(kinds, inputs of the tasks), once in each process."""
+    suites = kinds()
+    return suites, inputs(suites["OSRM"])
+
+
+def alone(kind: str, n: int) -> list[dict]:
+    """Each expert of a kind by itself: accuracy at home and abroad, and how it answers the others' inputs."""
+    suites, grams = loaded_kinds()
+    suite, rows = suites[kind], []
+    for task, share in zip(suite.id_tasks, answers(suite, grams), strict=True):
+        got = scores(suite, suite.experts[task], tasks=[task, *suite.ood_tasks], n=n)
+        ood = mean(got[t] for t in suite.ood_tasks)
+        rows.append({"kind": kind, "task": task, "home": got[task], "ood": ood, "answer": share})
+    return rows
+
+
+def merges(kind: str, tasks: Sequence[str], n: int) -> list[dict]:
+    """Three merges of some experts of a kind."""
+    suite = loaded_kinds()[0][kind]
+    smaller = with_adapters(suite, {task: suite.adapters[task] for task in tasks})
+    variants = {"TA": task_arithmetic, "KnOTS + TIES": knots_ties(smaller), "TSV-M": tsv_m}
+    rows = ablate(smaller, variants, n=n, which=[tasks])
+    left = ", ".join(task for task in suite.id_tasks if task not in tasks)
+    return [{"kind": kind} | row | {"left_out": left} for row in rows.to_dict("records")]
+
+
+def job(what: str, **knobs: Any) -> list[tuple[str, dict]]:
+    """Rows, each with the part of the record that it belongs to."""
+    return [(what, row) for row in {"experts": alone, "merges": merges}[what](**knobs)]
+
+
+def run(n: int = 100, n_jobs: int = 1, **where: Any) -> Iterator[dict]:
     """The record as it grows, kind by kind: {"test_images", "versions", "experts": [...], "merges": [...]}.
 
-    Everything runs in this process.
+    `where`: the engine and the journal of the `sweep`.
     """
     record: dict[str, Any] = {"test_images": n, "versions": provenance(), "experts": [], "merges": []}
-    suites = kinds()
-    grams = inputs(suites["OSRM"])
-    for kind, suite in suites.items():
-        tasks = suite.id_tasks
-        for task, share in zip(tasks, answers(suite, grams), strict=True):
-            got = scores(suite, suite.experts[task], tasks=[task, *suite.ood_tasks], n=n)
-            ood = mean(got[t] for t in suite.ood_tasks)
-            record["experts"].append({"kind": kind, "task": task, "home": got[task], "ood": ood, "answer": share})
-        for some in [tasks, *map(list, combinations(tasks, 3))]:
-            smaller = with_adapters(suite, {task: suite.adapters[task] for task in some})
-            variants = {"TA": task_arithmetic, "KnOTS + TIES": knots_ties(smaller), "TSV-M": tsv_m}
-            rows = ablate(smaller, variants, n=n, which=[some])
-            left = ", ".join(task for task in tasks if task not in some)
-            record["merges"] += [{"kind": kind} | row | {"left_out": left} for row in rows.to_dict("records")]
+    tasks = loaded("pocket-osrm").id_tasks
+    subsets = [tasks, *map(list, combinations(tasks, 3))]
+    jobs: list[dict[str, Any]] = []
+    for kind in KINDS:
+        jobs.append({"what": "experts", "kind": kind, "n": n})
+        jobs += [{"what": "merges", "kind": kind, "tasks": some, "n": n} for some in subsets]
+    for rows in in_order(sweep(job, jobs, n_jobs, **where)):
+        for part in ("experts", "merges"):
+            record[part] = [row for what, row in rows if what == part]
         yield record
 
 

@@ -3,13 +3,14 @@
 samerge-edu ablate sa-merging
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 
 from ..merges.task_arithmetic import task_arithmetic
 from ..merges.ties import ties
-from ..params import pipe
+from ..params import Params, pipe
 from ..saliency import Score, clip_flow, flow_score, magnitude_score, random_score
 from ..suites.suite import Suite
 from ..transforms.sa_merging import sa_merging
@@ -48,5 +49,11 @@ def sa_variants(suite: Suite, random_masks: int = 10) -> dict[str, Recipe]:
         **{f"p = {p}": sa(p=p) for p in (0.05, 0.1, 0.3)},
     }
     for seed in range(random_masks):
-        variants[f"random mask {seed}"] = sa(score=random_score(torch.Generator().manual_seed(seed)), T=1, p=1 - FINAL)
+        variants[f"random mask {seed}"] = partial(by_lot, seed=seed)
     return variants
+
+
+def by_lot(taus: Sequence[Params], seed: int) -> Params:
+    """The plain sum of what a random mask leaves. The lots begin anew with every merge, whatever was merged before."""
+    score = random_score(torch.Generator().manual_seed(seed))
+    return task_arithmetic(sa_merging(taus, score=score, T=1, p=1 - FINAL))

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
 from matplotlib.figure import Figure
 
@@ -27,6 +27,8 @@ from ..plots import by_number_of_experts
 from ..suites import load_suite
 from ..suites.suite import Suite
 from ..sweep import sweep
+
+Row = TypeVar("Row")
 
 COMPARED = ("Average", "Task Arithmetic", "TIES", "SA-Merging", "TSV-M", "WUDI (optimum, every matrix)")
 """Rows of `METHODS`. The average has no scale to choose; that of the others is chosen on validation."""
@@ -99,10 +101,12 @@ def run(
     methods: Sequence[str] = COMPARED,
     seed: int = 0,
     every: int = 2,
+    **where: Any,
 ) -> Iterator[dict]:
     """The record as it grows: {"suite", "test_images", "val_images", "versions", "rows": [...]}, after each subset.
 
-    `n` test images a task, and half as many to choose each scale. `every` second order (1: all) is tried.
+    `n` test images a task, and half as many to choose each scale. `every` second order (1: all) is tried. `where`: the
+    engine and the journal of the `sweep`.
     """
     n_val, tasks = max(1, n // 2), loaded(suite).id_tasks
     record: dict[str, Any] = {"suite": suite, "test_images": n, "val_images": n_val, "seed": seed, "every": every}
@@ -111,10 +115,22 @@ def run(
     jobs = [
         common | {"tasks": part} for part in ([], "experts", *reversed(subsets(tasks, seed, every)))
     ]  # the longest first
-    for _, rows in sweep(job, jobs, n_jobs):
-        record["rows"] += rows
+    for rows in in_order(sweep(job, jobs, n_jobs, **where)):
+        record["rows"] = rows
         yield record
     record["rows"].sort(key=lambda row: (len(row["merged"]), row["merged"]))
+
+
+def in_order(results: Iterable[tuple[int, Sequence[Row]]]) -> Iterator[list[Row]]:
+    """All rows so far, in the order of the jobs, whatever the order in which a sweep's jobs finish.
+
+    >>> list(in_order([(2, ["c"]), (0, ["a", "b"])]))
+    [['c'], ['a', 'b', 'c']]
+    """
+    found: dict[int, Sequence[Row]] = {}
+    for number, rows in results:
+        found[number] = rows
+        yield [row for i in sorted(found) for row in found[i]]
 
 
 # ---------------------------------------------------------------------------- what comes out

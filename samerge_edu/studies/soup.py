@@ -24,7 +24,8 @@ from ..params import Params, add, task_vectors
 from ..plots import soups as soups_figure
 from ..statistics import embed, logits
 from ..suites.suite import Suite
-from .scale import loaded, spread
+from ..sweep import sweep
+from .scale import in_order, loaded, spread
 
 DRAWS = 5
 """Times that a choice is made, each on validation images of its own."""
@@ -80,14 +81,20 @@ def rows(suite: Suite, n: int = 200, steps: int = 30) -> list[dict]:
     return [{"suite": suite.name, **row} for row in found]
 
 
-def run(n: int = 200, n_jobs: int = 1) -> Iterator[dict]:
+def job(suite: str, n: int) -> list[dict]:
+    """`rows` for another process."""
+    return rows(loaded(suite), n)
+
+
+def run(n: int = 200, n_jobs: int = 1, **where: Any) -> Iterator[dict]:
     """The record as it grows: {"val_images", "versions", "rows": [{"suite", "what", "test": [...]}, ...]}.
 
-    `n`: validation images for each choice. Everything runs in this process.
+    `n`: validation images for each choice; `where`: the engine and the journal of the `sweep`, which has two jobs.
     """
     record: dict[str, Any] = {"val_images": n, "draws": DRAWS, "versions": provenance(), "rows": []}
-    for name in ("pocket-soup", "pocket-run"):
-        record["rows"] += rows(loaded(name), n)
+    jobs = [{"suite": name, "n": n} for name in ("pocket-soup", "pocket-run")]
+    for found in in_order(sweep(job, jobs, n_jobs, **where)):
+        record["rows"] = found
         yield record
 
 

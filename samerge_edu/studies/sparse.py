@@ -35,7 +35,7 @@ from ..transforms.trim import trim
 from .ablation import Recipe, table
 from .ablation import run as ablate
 from .sa_merging import FINAL
-from .scale import loaded, spread
+from .scale import in_order, loaded, spread
 
 SUITES = ("pocket", "pocket-sparse")
 KEPT = (0.2, 0.1, 0.05)
@@ -109,20 +109,24 @@ def alone(suite: str, tasks: Sequence[str], n: int) -> list[dict]:
     ]
 
 
-def job(what: str, **knobs) -> tuple[str, list[dict]]:
-    return what, {"experts": alone, "merges": merges}[what](**knobs)
+def job(what: str, **knobs: Any) -> list[tuple[str, dict]]:
+    """Rows, each with the part of the record that it belongs to."""
+    return [(what, row) for row in {"experts": alone, "merges": merges}[what](**knobs)]
 
 
-def run(n: int = 60, n_jobs: int = 1) -> Iterator[dict]:
-    """The record as it grows: {"test_images", "versions", "experts": [...], "merges": [...]}."""
+def run(n: int = 60, n_jobs: int = 1, **where: Any) -> Iterator[dict]:
+    """The record as it grows: {"test_images", "versions", "experts": [...], "merges": [...]}.
+
+    `where`: the engine and the journal of the `sweep`.
+    """
     record: dict[str, Any] = {"test_images": n, "versions": provenance(), "experts": [], "merges": []}
     tasks = loaded("pocket").id_tasks
     jobs = [{"what": "experts", "suite": suite, "tasks": [task], "n": n} for suite in SUITES for task in tasks]
     jobs += [{"what": "merges", "suite": suite, "tasks": some, "n": n} for some in left_out(tasks) for suite in SUITES]
-    for _, (what, rows) in sweep(job, jobs, n_jobs):
-        record[what] += rows
+    for rows in in_order(sweep(job, jobs, n_jobs, **where)):
+        for part in ("experts", "merges"):
+            record[part] = [row for what, row in rows if what == part]
         yield record
-    record["experts"].sort(key=lambda row: (row["suite"], tasks.index(row["task"])))
     record["merges"].sort(key=lambda row: (row["suite"], row["left_out"]))
 
 

@@ -6,12 +6,11 @@ Every part is measured twice where it can be: told the task of each image, and w
 The difference is what the router costs at home. Scales are the published ones; nothing is chosen on test images.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -35,8 +34,9 @@ from ..suites import load_suite
 from ..suites.suite import Suite
 from ..sweep import sweep
 from ..transforms.free_fr import free_fr
+from .scale import in_order
+from .scale import recorded as record_of
 
-FILE = Path(__file__).with_suffix(".json")
 RANKS = (1, 2, 4, 8, 16, 32)
 
 
@@ -155,7 +155,6 @@ def loaded(name: str) -> tuple[Suite, list[dict]]:
 
 def job(name: str, n: int) -> list[dict]:
     """`rows_of` for another process; "base": the base itself, which is what all others are kept beside."""
-    torch.set_num_threads(1)
     if name == "base":
         suite, taus = loaded("pocket")
         nothing = Kept(lambda suite, taus: taus[0], "one model", lam=0.0)
@@ -163,24 +162,23 @@ def job(name: str, n: int) -> list[dict]:
     return rows_of(*loaded(KEPT[name].suite), name, KEPT[name], n)
 
 
-def run(n: int = 100, n_jobs: int = 1) -> Iterator[dict]:
-    """The record as it grows: {"suite", "test_images", "model_mb", "versions", "rows": [...]}, after each point."""
+def run(n: int = 100, n_jobs: int = 1, **where: Any) -> Iterator[dict]:
+    """The record as it grows: {"suite", "test_images", "model_mb", "versions", "rows": [...]}, after each point.
+
+    `where`: the engine and the journal of the `sweep`.
+    """
     theta_0 = loaded("pocket")[0].theta_0
     model_mb = sum(x.nbytes for x in theta_0.values()) / 1e6
     record = {"suite": "pocket", "test_images": n, "model_mb": model_mb, "versions": provenance(), "rows": []}
-    names, found = ["base", *KEPT], {}
-    for number, rows in sweep(job, [{"name": name, "n": n} for name in names], n_jobs):
-        found[number] = rows
-        record["rows"] = [row for i in sorted(found) for row in found[i]]
+    for rows in in_order(sweep(job, [{"name": name, "n": n} for name in ("base", *KEPT)], n_jobs, **where)):
+        record["rows"] = rows
         yield record
 
 
 # ---------------------------------------------------------------------------- what comes out
 
 
-def recorded(path: Path = FILE) -> dict:
-    """The record that comes with the package."""
-    return json.loads(path.read_text(encoding="utf-8"))
+recorded = partial(record_of, "storage")
 
 
 def report(record: Mapping) -> str:

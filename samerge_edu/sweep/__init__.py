@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from .job import numbered
+from .job import numbered, on_one_thread
 from .journal import Journal
 
 X = TypeVar("X")
@@ -35,7 +35,8 @@ def sweep(
     """(number of the job, work(**job)) for each job, in the order in which they finish; `n_jobs` at a time.
 
     With one at a time on "loky" nothing leaves this process, and the order is that of the jobs. Otherwise `work` and
-    the jobs travel to other processes, so both must be small and picklable. A job that raises ends the sweep with its
+    the jobs travel to other processes, so both must be small and picklable. Wherever a job runs it has one thread of
+    torch, so that the results are the same to the last bit. A job that raises ends the sweep with its
     error, to which its number is added as a note. A `journal` is asked first, and told of every result, so that a
     sweep that ended early goes on where it was. `limit`: so many seconds without a finished job, and one counts as
     endless; take several times what a job needs.
@@ -53,7 +54,7 @@ def sweep(
         return
     results: Generator[tuple[int, X]]
     if engine == "loky" and n_jobs == 1:
-        results = ((i, work(**job)) for i, job in left.items())
+        results = ((i, on_one_thread(work, job)) for i, job in left.items())
     elif engine.startswith("dask:"):
         from .cluster import on_dask
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
-ABOVE = ("course", "notebooks", "cli.py", "__main__.py", "doctor.py", "selfcheck.py")
-"""What no number of a sweep depends on; everything else in the package is part of every key, weights included."""
+ABOVE = ("course", "notebooks", "cli.py", "options.py", "__main__.py", "doctor.py", "selfcheck.py")
+"""What no number of a sweep depends on; everything else in the package is part of every key, weights included, but
+the records that studies leave: to write one must not make the sweep that wrote it begin anew."""
 
 
 class Journal:
@@ -103,11 +104,11 @@ def version(library: str) -> str | None:
 
 @cache
 def digest(package: Path = PACKAGE) -> str:
-    """Hash of the names and contents of the package's files, without those that are `ABOVE`."""
+    """Hash of the names and contents of the package's files, without those that are `ABOVE` and recorded studies."""
     whole = hashlib.sha256()
     for path in sorted(package.rglob("*")):
         name = path.relative_to(package)
-        if name.parts[0] in ABOVE or "__pycache__" in name.parts or not path.is_file():
+        if name.parts[0] in ABOVE or "__pycache__" in name.parts or name.match("studies/*.json") or not path.is_file():
             continue
         whole.update(f"{name.as_posix()}\n".encode())
         whole.update(hashlib.sha256(path.read_bytes()).digest())

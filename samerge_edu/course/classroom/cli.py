@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ...one_line import one_line_errors
+from ...options import Jobs
 
 app = typer.Typer(
     help="For those who teach: hand out, grade, report.",
@@ -74,13 +75,14 @@ def grade(
     out: Annotated[Path, typer.Option(help="The table, a CSV file.")] = Path("grades.csv"),
     seed: Annotated[int | None, typer.Option(help="Also ask other shapes and numbers, drawn with this.")] = None,
     exercises: Annotated[str, typer.Option(help="Ids with commas, where only some were set: 01.1,01.3.")] = "",
-    jobs: Annotated[int | None, typer.Option(min=1, help="Notebooks at a time; as many as cores if left out.")] = None,
+    jobs: Jobs = None,
     feedback: Annotated[str, typer.Option(help="A page a student: html, markdown or no.")] = "html",
 ) -> None:
     """Grade a folder of notebooks.
 
     Functions are found by name and examined within limits, without files, network or other processes; nothing but
-    imports and definitions is run. One row a student and exercise, and a page for each student in OUT_feedback.
+    imports and definitions is run. A job is a notebook, and all of them stay on this machine. One row a student and
+    exercise, and a page for each student in OUT_feedback.
     """
     with one_line_errors():
         from ...leaderboard import check_writable
