@@ -192,7 +192,7 @@ def test_the_order_of_the_experts_only_orders_the_coefficients(suite, taus, meth
 def test_what_is_wrong_with_a_descent_is_named(suite, taus, method):
     for bad in ({"steps": -1}, {"lr": 0.0}, {"batch": 0}):
         (name,) = bad
-        with pytest.raises(ValueError, match=rf"{name}: got {bad[name]}|Invalid learning rate"):
+        with pytest.raises(ValueError, match=rf"{name}: got {bad[name]}"):
             method(suite, taus, n=24, **bad)
     with pytest.raises(ValueError, match="n: got 0 images"):
         method(suite, taus, n=0)

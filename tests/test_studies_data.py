@@ -102,3 +102,23 @@ def test_the_shipped_record_has_every_point_once_and_says_where_it_comes_from():
             key: row[key] for key in ("needs", "task_id", "transductive")
         }
     assert len(json.dumps(record)) < 60_000
+
+
+def test_the_published_orders_are_in_the_record_as_the_page_says():
+    """docs/data.md, "Which published orders hold"; a difference below two points is noise there, so it is here."""
+    noise = 2.0
+    points = {(p["method"], p["images"]): p for p in data.recorded()["rows"]}
+
+    def ahead(a, b, n, column="id_avg", m=None):
+        return points[a, n][column] - points[b, n if m is None else m][column]
+
+    assert abs(ahead("RegMean", "Fisher", 1)) < noise
+    assert min(ahead("RegMean", "Fisher", n) for n in (4, 16)) > noise
+    assert abs(ahead("AdaMerging", "RegMean", 64)) < noise
+    assert ahead("AdaMerging + Surgery", "AdaMerging", 64) > noise
+    assert ahead("AdaMerging + Surgery", "RegMean", 64) > noise
+    for name, n in points:
+        if name in ("Fisher", "RegMean", "AdaMerging"):
+            assert ahead("TSV-M", name, 0, m=n) > noise
+    assert ahead("AdaMerging", "LwPTV + AdaMerging", 64) > noise
+    assert abs(ahead("AdaMerging", "LwPTV + AdaMerging", 64, "ood_avg")) < noise
