@@ -184,7 +184,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "the mean has the sign of the sum",
     (
         "merges/pcb.py",
-        "return unflatten(weighted / total.clamp(min=1e-12), like=taus[0])",
+        "return weighted / total.clamp(min=1e-12)",
         "1e-12 -> 2e-12",
     ): "where no expert has a weight: 0 divided by either",
     (
