@@ -102,8 +102,10 @@ def test_cat_limits():
 
 def test_cat_protects_3_directions_and_weighs_both_alike_unless_asked():
     taus, G = experts(), grams(inputs())
-    torch.testing.assert_close(cat(taus, G), cat(taus, G, rank=3, keep=1.0))
-    assert not torch.allclose(cat(taus, G)[0]["w"], cat(taus, G, rank=2)[0]["w"])
+    torch.testing.assert_close(cat(taus, G), cat(taus, G, keep=1.0))
+    two = experts(2), grams(inputs(2, rows=8))  # four directions in conflict
+    torch.testing.assert_close(cat(*two, keep=0.0), cat(*two, keep=0.0, rank=3))
+    assert not torch.allclose(cat(*two, keep=0.0)[0]["w"], cat(*two, keep=0.0, rank=4)[0]["w"])
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])

@@ -30,7 +30,7 @@ def magmax(taus: Sequence[Params]) -> dict[str, Tensor]:
     tau_m = {}
     for key, (shape, dtype) in structure(taus[0]).items():
         chosen = [_farthest(tau) for tau in pieces(taus, key)]
-        tau_m[key] = (torch.cat(chosen) if chosen else taus[0][key].new_zeros(0)).reshape(shape).to(dtype)
+        tau_m[key] = torch.cat(chosen).reshape(shape).to(dtype)
     return tau_m
 
 
