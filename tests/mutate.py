@@ -26,11 +26,16 @@ PACKAGE = ROOT / "samerge_edu"
 TARGET = 0.95
 GROUND = (
     *("params", "files", "masks", "matrices", "least_squares", "saliency", "lora"),
-    *("evaluate", "streaming", "suites/published/names"),
+    *("evaluate", "streaming", "suites/published/names", "suites/published/clip_vit"),
 )
 
 # (file, line as written, change): why no test can notice
 EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (
+        "streaming.py",
+        'config = json.dumps(published.config, indent=2) + "\\n"',
+        "2 -> 3",
+    ): "how far a file that a program reads is indented",
     (
         "least_squares.py",
         "times = tau_m.norm().item() / longest if longest > 0 else 0.0",

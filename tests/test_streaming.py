@@ -208,6 +208,15 @@ def test_a_good_file_is_not_replaced_by_one_that_cannot_be_read(models, tmp_path
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.parametrize("options", [{"recipe": None}, {"lam": math.inf}])
+def test_what_cannot_be_written_is_refused_before_anything_is_merged(models, tmp_path, options):
+    def merge(taus):
+        pytest.fail("minutes of work for nothing")
+
+    with pytest.raises(ValueError, match=r"metadata|lam"):
+        merged(models, merge, tmp_path / "out.safetensors", per_tensor=False, **options)
+
+
 def test_the_writer_and_the_safetensors_library_agree(tmp_path):
     tensors = {"h": torch.randn(3).half(), "f": torch.randn(2, 2), "d": torch.randn(1).double(), "e": torch.empty(0, 4)}
     tensors |= {"s": torch.tensor(2.5), "t": torch.randn(4, 3).T}
@@ -321,6 +330,15 @@ def test_a_merged_suite_loads_in_open_clip_and_in_transformers(suite, tmp_path, 
         theirs = torch.nn.functional.normalize(hf(pixel_values=images).image_embeds, dim=-1)
     torch.testing.assert_close(theirs, expected, atol=1e-5, rtol=1e-5)
     assert LazyParams(out).metadata["recipe"] == "Average on vit-tiny: mnist, eurosat; tiny: made by tests/tiny_hub.py"
+
+
+def test_a_folder_takes_merges_of_one_architecture(suite, tmp_path):
+    for name in ("first", "second"):
+        merge_suite(suite, average, tmp_path / f"{name}.safetensors", lam=1.0, per_tensor=True, recipe="Average")
+    (tmp_path / "open_clip_config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match="is another model's: choose a folder of its own for third.safetensors"):
+        merge_suite(suite, average, tmp_path / "third.safetensors", lam=1.0, per_tensor=True, recipe="Average")
+    assert not (tmp_path / "third.safetensors").exists()
 
 
 def test_the_published_suite_keeps_the_protocol(suite):
