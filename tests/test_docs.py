@@ -212,6 +212,20 @@ def test_a_block_is_filled_in_its_page_and_nowhere_else(tmp_path):
         refresh.fill("bands", "", pages)
 
 
+def test_how_far_a_row_moves_between_machines(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+
+    def record(lam, *accuracies):
+        row = dict(zip(("id_avg", "id_worst", "ood_avg", "h"), accuracies, strict=True))
+        return {"rows": [row | {"method": "m", "lam": lam, "lam_from": "validation"}, {"lam_from": "paper"}]}
+
+    text = script("compare_machines").block(
+        {"here": record(1.0, 70, 50, 90, 79), "there": record(0.8, 71.5, 50, 88, 79)}
+    )
+    assert "| there | 1.50, 1.5 | 0.00, 0.0 | 2.00, 2.0 | 0.00, 0.0 | 25 % at most |" in text
+    assert "| m | 70.0, 1.5 | 50.0, 0.0 | 90.0, 2.0 | 79.0, 0.0 | 0.8 to 1 |" in text
+
+
 # ---------------------------------------------------------------------------- data_scripts/
 
 
