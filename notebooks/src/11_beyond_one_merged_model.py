@@ -446,8 +446,8 @@ se.claim("11.another_training_keeps_little", by=20 - new, unit="%")
 #   them whatever $B$ learns.
 #
 # The first one settles a question that notebook 06 had to leave open. SA-Merging presupposes that updates are
-# redundant. **Where they are, does choosing entries by saliency pay?** (`samerge-edu study sparse`; with so few images of
-# a task two or three points are noise.)
+# redundant. **Where they are, does choosing entries by saliency pay?** (`samerge-edu study sparse`; the spread over five subsets of
+# the experts stands in brackets; one or two points are noise.)
 
 # %%
 trained_for_it = scale.recorded("sparse")
@@ -501,7 +501,8 @@ se.claim("11.osrm_is_no_better_to_merge_here", by=merged.id_avg["LoRA"] - merged
 
 # %% [markdown]
 # The experts that began orthogonally answer the others' inputs nearly as much as the plain ones, so there is little for a
-# merge to gain, and none is seen. Two reasons are possible: $A$ is trained as well and may leave where it began, and the
+# merge to gain, and none is seen. Cutting finished experts to the same directions is no way either: what the others use
+# least the own task hardly uses, and most of the expert is lost. Two reasons are possible: $A$ is trained as well and may leave where it began, and the
 # tasks of one small world share the directions of their inputs. Which of the two it is was not tried. (The paper merges
 # language models.)
 
