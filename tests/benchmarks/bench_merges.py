@@ -7,7 +7,11 @@ explains the rest: a copy of the eight, into memory that is touched for the firs
 
 With --peers, the same inputs go through fusion-bench and mergekit where the environment has them and they the method:
     python tests/benchmarks/bench_merges.py --peers work/golden_venv/bin/python   (made by data_scripts/make_golden.py)
-The spectral methods and WUDI take minutes to hours there; --depth 1 runs one of the twelve blocks.
+The spectral methods and WUDI take minutes to hours there; --depth 1 runs one of the twelve blocks. Where each has an
+environment of its own, say --peers twice.
+
+With --growth, seconds against N = 2 to 20 experts (of --depth blocks) and against 1 to 8 blocks (of --experts), each
+with the slope of log time over log size: 1 is linear, below it something fixed is paid, 2 is quadratic.
 """
 
 import argparse
@@ -23,6 +27,7 @@ from functools import partial, reduce
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 SHAPES = {  # open_clip's ViT-B/32 image tower, outside the blocks and in each of them
@@ -45,6 +50,10 @@ BLOCK = {
 
 def shapes(depth):
     return SHAPES | {f"transformer.resblocks.{i}.{k}": s for i in range(depth) for k, s in BLOCK.items()}
+
+
+def entries(depth):
+    return sum(torch.Size(s).numel() for s in shapes(depth).values())
 
 
 def experts(depth, N):
@@ -188,7 +197,8 @@ LIBRARIES = {"ours": ours, "fusion-bench": fusion_bench, "mergekit": mergekit}
 def one_run(library, name, depth, N):
     """Seconds, CPU seconds and peak bytes of one merge, in this process; None if the library does not have it, or is
     not there: the environments of fusion-bench and mergekit need not be one."""
-    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(open(os.devnull, "w")):
+    quiet = contextlib.redirect_stdout(None)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, quiet, contextlib.redirect_stderr(nowhere):
         try:
             merge = LIBRARIES[library]().get(name)
         except ModuleNotFoundError as e:
@@ -254,7 +264,8 @@ def print_prices(d, N, threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="which methods, by the names of the table (default: all)")
-    parser.add_argument("--peers", help="the python of an environment with fusion-bench and mergekit")
+    parser.add_argument("--peers", action="append", default=[], help="python of an environment with a peer, or both")
+    parser.add_argument("--growth", action="store_true", help="time against experts and against size, ours alone")
     parser.add_argument("--depth", type=int, default=12, help="blocks; 12 is ViT-B")
     parser.add_argument("--experts", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
@@ -268,7 +279,11 @@ def main():
         arguments.out.write_text(json.dumps(run), encoding="utf-8")
         return
 
-    d = sum(torch.Size(s).numel() for s in shapes(arguments.depth).values())
+    if arguments.growth:
+        print_growth(arguments.names or ours(), arguments)
+        return
+
+    d = entries(arguments.depth)
     floor = 4 * d * (arguments.experts + 1) / copy_rate()
     print(
         f"{arguments.experts} experts of {d / 1e6:.1f} M parameters, {arguments.threads} threads, {version('torch')=}"
@@ -281,11 +296,32 @@ def main():
         mine = in_its_own_process(sys.executable, "ours", name, arguments)
         line = f"{name:20}{figures(mine)}{mine['seconds'] / floor:9.1f}"
         for peer in ("fusion-bench", "mergekit") if arguments.peers else ():
-            if other := in_its_own_process(arguments.peers, peer, name, arguments):
+            found = (in_its_own_process(python, peer, name, arguments) for python in arguments.peers)
+            if other := next(filter(None, found), None):
                 line += f"{figures(other):>34}{other['seconds'] / mine['seconds']:8.1f}"
             else:
                 line += f"{'-':>42}"
         print(line, flush=True)
+
+
+def slope(sizes, seconds):
+    """The exponent a of seconds = c * size^a, by least squares on the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def print_growth(names, arguments):
+    """Wall and CPU seconds of each method against experts and against size, each row with its two slopes."""
+    by_experts = [(N, arguments.depth, N) for N in (2, 4, 8, 16, 20)]
+    by_size = [(entries(depth), depth, arguments.experts) for depth in (1, 2, 4, 8)]
+    for name in names:
+        for what, series in (("N = 2, 4, 8, 16, 20", by_experts), ("1, 2, 4, 8 blocks", by_size)):
+            knobs = [argparse.Namespace(**vars(arguments) | {"depth": depth, "experts": N}) for _, depth, N in series]
+            runs = [in_its_own_process(sys.executable, "ours", name, each) for each in knobs]
+            for clock in ("seconds", "cpu"):
+                times = [run[clock] for run in runs]
+                line = "".join(f"{t:9.2f}" for t in times)
+                exponent = slope([size for size, *_ in series], times)
+                print(f"{name:20}{what:22}{clock:9}{line:46}slope {exponent:5.2f}", flush=True)
 
 
 def figures(run):
