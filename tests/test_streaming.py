@@ -336,7 +336,7 @@ def test_a_folder_takes_merges_of_one_architecture(suite, tmp_path):
     for name in ("first", "second"):
         merge_suite(suite, average, tmp_path / f"{name}.safetensors", lam=1.0, per_tensor=True, recipe="Average")
     (tmp_path / "open_clip_config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ValueError, match="is another model's: choose a folder of its own for third.safetensors"):
+    with pytest.raises(ValueError, match=r"is another model's: choose a folder of its own for third\.safetensors"):
         merge_suite(suite, average, tmp_path / "third.safetensors", lam=1.0, per_tensor=True, recipe="Average")
     assert not (tmp_path / "third.safetensors").exists()
 
