@@ -238,6 +238,22 @@ def test_a_later_start_is_taken_up(tiny):
     assert all(torch.equal(found[name], inverse(P)[name]) for name in P)
 
 
+def test_matching_stops_when_nothing_moves(tiny):
+    """One sweep finds that all is in place: one order of the groups is drawn, not a hundred."""
+    theta, axes, _ = tiny
+    lots, once = seeded(5), seeded(5)
+    weight_matching(theta, theta, axes, generator=lots)
+    torch.randperm(len(axes.places(theta)) - len(axes.heads), generator=once)
+    assert torch.equal(lots.get_state(), once.get_state())
+
+
+def test_a_start_that_is_no_permutation_is_refused(tiny):
+    theta, axes, _ = tiny
+    begin = identity(theta, axes) | {"residual": torch.zeros(8, dtype=torch.int64)}
+    with pytest.raises(ValueError, match=r"'residual': got \(8,\) indices, expected each of 0 .. 7 once"):
+        weight_matching(theta, theta, axes, generator=seeded(), begin=begin)
+
+
 def test_assign_is_scipys():
     C = torch.randn(7, 7, generator=seeded())
     assert np.array_equal(assign(C).numpy(), linear_sum_assignment(-C.numpy())[1])
@@ -271,6 +287,9 @@ def test_refused_widths_depths_heads_nan(tower, tiny):
         vit_axes(theta | {"logit_scale": torch.ones(())}, 5)
     with pytest.raises(ValueError, match=r"'proj': got 80 entries along axis 0, expected 160: 'residual' has 160"):
         vit_axes(theta | {"proj": theta["proj"][:80]}, 5)
+    bias = "transformer.resblocks.0.attn.in_proj_bias"
+    with pytest.raises(ValueError, match=rf"'{bias}': got 481 entries along axis 0, expected 480"):
+        vit_axes(theta | {bias: torch.zeros(481)}, 5)  # a third of it and one
     with pytest.raises(ValueError, match=r"'proj': got shape \(160,\), expected 2 axes"):
         vit_axes(theta | {"proj": theta["proj"][:, 0]}, 5)
 
@@ -278,8 +297,9 @@ def test_refused_widths_depths_heads_nan(tower, tiny):
 def test_refused_chains():
     with pytest.raises(ValueError, match=r"'2.weight': got 4 inputs, expected 5, as the layer before it gives"):
         chain_axes(mlp(3, 5, 2) | {"2.weight": torch.zeros(2, 4)})
-    with pytest.raises(ValueError, match=r"'norm': got shape \(3,\), expected weights"):
-        chain_axes(mlp(3, 5, 2) | {"norm": torch.zeros(3)})
+    for name, tensor in (("norm", torch.zeros(3)), ("norm.weight", torch.zeros(3)), ("proj", torch.zeros(3, 3))):
+        with pytest.raises(ValueError, match=rf"'{name}': got shape \(3,.*\), expected weights"):
+            chain_axes(mlp(3, 5, 2) | {name: tensor})
     with pytest.raises(ValueError, match=r"'0.bias': got shape \(4,\), expected \(5,\)"):
         chain_axes(mlp(3, 5, 2) | {"0.bias": torch.zeros(4)})
 
@@ -327,6 +347,15 @@ def test_merges_within_a_model_where_it_has_a_feature_twice():
     _, none = match(f_a, f_b, beta=0.0)
     assert (none[:4].sum(dim=0) == 1).all()
     assert (none[4:].sum(dim=0) == 1).all()
+
+
+def test_without_groups_there_are_pairs_only():
+    """Four units that all say the same: at alpha 1 a heap of them, at alpha 0 two and two; two samples are enough."""
+    f = torch.randn(40, 4, generator=seeded())
+    f[:, 1] = f[:, 0]
+    for samples, alpha, pairs in ((40, 1.0, False), (40, 0.0, True), (2, 0.0, True)):
+        _, U = match(f[:samples], f[:samples], alpha=alpha, beta=1.0)
+        assert (U.sum(dim=0) == 2).all() == pairs
 
 
 def greedy(S, n, alpha, budget):

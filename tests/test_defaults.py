@@ -14,9 +14,10 @@ from samerge_edu.adaptation.df_merge import df_merge
 from samerge_edu.adaptation.evolve import evolve, per_tensor
 from samerge_edu.adaptation.search import maximise
 from samerge_edu.adaptation.surgery import surgery
+from samerge_edu.alignment.axes import Axes
 from samerge_edu.alignment.rebasin import rebasin, turned
 from samerge_edu.alignment.weight_matching import weight_matching
-from samerge_edu.alignment.zipit import match, zip_mlps, zipit
+from samerge_edu.alignment.zipit import Zipped, match, zip_mlps, zipit
 from samerge_edu.ensembles.ensemble import Ensemble, encode
 from samerge_edu.ensembles.free_merging import free_merging
 from samerge_edu.ensembles.localize_and_stitch import localize
@@ -71,7 +72,7 @@ def test_the_documented_defaults(function):
     assert got == DEFAULTS[function]
 
 
-@pytest.mark.parametrize("kept", [Router, Ensemble])
+@pytest.mark.parametrize("kept", [Router, Ensemble, Axes, Zipped])
 def test_what_is_kept_cannot_be_changed_by_accident(kept):
     made = object.__new__(kept)
     with pytest.raises(dataclasses.FrozenInstanceError):
