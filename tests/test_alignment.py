@@ -349,15 +349,6 @@ def test_merges_within_a_model_where_it_has_a_feature_twice():
     assert (none[4:].sum(dim=0) == 1).all()
 
 
-def test_without_groups_there_are_pairs_only():
-    """Four units that all say the same: at alpha 1 a heap of them, at alpha 0 two and two; two samples are enough."""
-    f = torch.randn(40, 4, generator=seeded())
-    f[:, 1] = f[:, 0]
-    for samples, alpha, pairs in ((40, 1.0, False), (40, 0.0, True), (2, 0.0, True)):
-        _, U = match(f[:samples], f[:samples], alpha=alpha, beta=1.0)
-        assert (U.sum(dim=0) == 2).all() == pairs
-
-
 def greedy(S, n, alpha, budget):
     """The published loop in plain Python, on lists of groups: what has been closed poisons every group it enters."""
     groups, origin = [[i] for i in range(2 * n)], [i // n for i in range(2 * n)]
