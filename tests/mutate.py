@@ -314,6 +314,26 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "Q = (rows / s.where(s > 0, 1)[:, None]).round().clamp(-127, 127).to(torch.int8)",
         "Gt -> GtE",
     ): "0 / 0 is NaN, which as int8 is 0 on this CPU: no promise elsewhere",
+    (
+        "statistics.py",
+        "return F.normalize(functional_call(suite.visual, dict(theta), (images,)), dim=-1)",
+        "no USub",
+    ): "of two axes the last is 1",
+    (
+        "statistics.py",
+        "return logits(suite, embed(suite, theta, x), task).log_softmax(dim=-1)",
+        "no USub",
+    ): "of two axes the last is 1",
+    (
+        "statistics.py",
+        "super().__init__()",
+        "statement -> pass",
+    ): "PyTorch's base class keeps nothing that we use; its documentation wants the call",
+    (
+        "statistics.py",
+        "lp, pull = vjp(lambda t, x=x: log_p(t, x)[0], theta)[:2]",
+        "2 -> 3",
+    ): "vjp gives two things; the cut is for the type checker",
 }
 
 SWAPS = {

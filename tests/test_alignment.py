@@ -107,6 +107,13 @@ def test_every_single_order_of_a_vit_is_free(tiny):
         torch.testing.assert_close(forward(other, x), before, atol=1e-5, rtol=1e-5)
 
 
+def test_one_head_is_enough_and_any_order_of_its_units_is_free(tiny):
+    theta, _, _ = tiny
+    axes = vit_axes(theta, 1)
+    P = identity(theta, axes) | {"blocks.0.qk": torch.tensor([4, 1, 2, 3, 0, 5, 6, 7])}
+    assert torch.equal(permute(theta, P, axes)["proj"], theta["proj"])
+
+
 def test_a_key_moves_with_its_query(tiny):
     """The bias of a key changes nothing (soft-max), so that the function would not tell; matching would."""
     theta, axes, _ = tiny
