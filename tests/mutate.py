@@ -334,6 +334,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "lp, pull = vjp(lambda t, x=x: log_p(t, x)[0], theta)[:2]",
         "2 -> 3",
     ): "vjp gives two things; the cut is for the type checker",
+    (
+        "statistics.py",
+        "Wt = Wt[0] if Wt.ndim == 3 else Wt",
+        "0 -> 1",
+    ): "one matrix spread over a batch: every layer of it is W",
+    (
+        "alignment/weight_matching.py",
+        "GAIN = 1e-12",
+        "1e-12 -> 2e-12",
+    ): "far below any gain, at the rounding of sums in float64",
 }
 
 SWAPS = {
