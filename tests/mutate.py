@@ -344,6 +344,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "GAIN = 1e-12",
         "1e-12 -> 2e-12",
     ): "far below any gain, at the rounding of sums in float64",
+    (
+        "alignment/weight_matching.py",
+        "if gained <= GAIN:",
+        "LtE -> Lt",
+    ): "a gain that equals 1e-12 to the bit",
+    (
+        "alignment/weight_matching.py",
+        "if gain > GAIN:  # of equal orders the old one stays",
+        "Gt -> GtE",
+    ): "a gain that equals 1e-12 to the bit",
 }
 
 SWAPS = {
