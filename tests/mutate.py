@@ -1,9 +1,9 @@
 """Does some test go red for every small mistake? `make mutate`, or  python tests/mutate.py [files] [--jobs N]
 
-Changes one operator, constant, condition or statement at a time in a copy of the arithmetic (GROUND), the methods
-(samerge_edu/transforms and merges) and what reads, writes and measures models, runs the test files that name the
-changed module, and counts how many changes are noticed. Exits with 1 below 95 %, and for survivors that EQUIVALENT
-does not explain. Linux or macOS (it forks).
+Changes one operator, constant, condition or statement at a time in a copy of the arithmetic and of what reads, writes
+and measures models (GROUND), of the methods, of what learns and of what keeps more than one model (ROOMS); runs the
+test files that name the changed module, and counts how many changes are noticed. Exits with 1 below 95 %, and for
+survivors that EQUIVALENT does not explain. Linux or macOS (it forks).
 
 Every mutant runs in a fork of one process that has imported torch already: a second each, not ten.
 """
@@ -27,7 +27,9 @@ TARGET = 0.95
 GROUND = (
     *("params", "files", "masks", "matrices", "least_squares", "saliency", "lora"),
     *("evaluate", "streaming", "suites/published/names", "suites/published/clip_vit"),
+    *("statistics", "osrm", "sparse", "int8"),
 )
+ROOMS = ("transforms", "merges", "adaptation", "ensembles", "alignment")
 
 # (file, line as written, change): why no test can notice
 EQUIVALENT: dict[tuple[str, str, str], str] = {
@@ -222,6 +224,136 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "tau = tau * (loudness.max() / loudness).nan_to_num(posinf=0)",
         "0 -> 1",
     ): "the factor of an expert of zeros: 0 times any number",
+    (
+        "adaptation/adamerging.py",
+        "lambda logits, _: sum((entropy(z) for z in logits), torch.tensor(0.0)),",
+        "0.0 -> 1.0",
+    ): "where a sum begins of which only the gradient counts",
+    (
+        "adaptation/adamerging.py",
+        "log_p = logits.log_softmax(dim=-1)",
+        "no USub",
+    ): "of two axes the last is 1",
+    (
+        "adaptation/adamerging.py",
+        "return -(log_p.exp() * log_p).sum(dim=-1).mean()",
+        "no USub",
+    ): "of two axes the last is 1",
+    (
+        "adaptation/atlas.py",
+        "(F.cross_entropy(z, y) for z, y in zip(logits, labels, strict=True)), torch.tensor(0.0)",
+        "0.0 -> 1.0",
+    ): "where a sum begins of which only the gradient counts",
+    (
+        "ensembles/ensemble.py",
+        "return F.normalize(torch.cat(z).float(), dim=-1)",
+        "no USub",
+    ): "of two axes the last is 1",
+    (
+        "ensembles/free_merging.py",
+        "places = at.to(torch.int32 if len(x) < 2**31 else torch.int64)",
+        "2 -> 3",
+    ): "a model of two thousand million entries",
+    (
+        "ensembles/free_merging.py",
+        "places = at.to(torch.int32 if len(x) < 2**31 else torch.int64)",
+        "31 -> 32",
+    ): "a model of two thousand million entries",
+    (
+        "ensembles/free_merging.py",
+        "places = at.to(torch.int32 if len(x) < 2**31 else torch.int64)",
+        "Lt -> LtE",
+    ): "a model of two thousand million entries",
+    (
+        "ensembles/localize_and_stitch.py",
+        "S = {key: bias * (2.0 * keep(key)[0].to(suite.device) - 1) for key in tau}",
+        "Mult -> Div",
+    ): "bias times or divided by 1 or -1",
+    (
+        "ensembles/localize_and_stitch.py",
+        'masks.append({key: (s > 0) & ("positional_embedding" not in key) for key, s in S.items()})',
+        "Gt -> GtE",
+    ): "a learned score that is exactly 0",
+    (
+        "ensembles/router.py",
+        "at_0, at_1 = (module(torch.full((1, len(b)), x))[0] for x in (0.0, 1.0))",
+        "1 -> 2",
+    ): "two equal rows, of which the first is taken",
+    (
+        "ensembles/twin_merging.py",
+        "M = tau[key].flatten(1) if tau[key].ndim > 1 else tau[key]  # (out, rest)",
+        "1 -> 2",
+    ): "to flatten a matrix from its second axis on leaves it as it is",
+    (
+        "ensembles/twin_merging.py",
+        "elif M.ndim > 1 and rank * sum(M.shape) < M.numel():",
+        "Gt -> GtE",
+    ): "of a vector rank * d is never below d",
+    (
+        "osrm.py",
+        "G = torch.stack([gram[key].double() for gram in grams]).sum(dim=0)",
+        ".sum -> .mean",
+    ): "a common scale has no effect on directions",
+    (
+        "sparse.py",
+        "scales = torch.tensor([tau[key].abs().max().item() / 127 if tau[key].numel() else 0.0 for key in tau])",
+        "0.0 -> 1.0",
+    ): "the scale of a tensor without entries",
+    (
+        "sparse.py",
+        "whole = [(tau[key].float().cpu() / (s or 1)).round().flatten() for key, s in zip(tau, scales.tolist(), strict=True)]",  # noqa: E501
+        "1 -> 2",
+    ): "a tensor of zeros: 0 divided by either",
+    (
+        "int8.py",
+        "Q = (rows / s.where(s > 0, 1)[:, None]).round().clamp(-127, 127).to(torch.int8)",
+        "1 -> 2",
+    ): "a row of zeros: 0 divided by either",
+    (
+        "int8.py",
+        "Q = (rows / s.where(s > 0, 1)[:, None]).round().clamp(-127, 127).to(torch.int8)",
+        "Gt -> GtE",
+    ): "0 / 0 is NaN, which as int8 is 0 on this CPU: no promise elsewhere",
+    (
+        "statistics.py",
+        "return F.normalize(functional_call(suite.visual, dict(theta), (images,)), dim=-1)",
+        "no USub",
+    ): "of two axes the last is 1",
+    (
+        "statistics.py",
+        "return logits(suite, embed(suite, theta, x), task).log_softmax(dim=-1)",
+        "no USub",
+    ): "of two axes the last is 1",
+    (
+        "statistics.py",
+        "super().__init__()",
+        "statement -> pass",
+    ): "PyTorch's base class keeps nothing that we use; its documentation wants the call",
+    (
+        "statistics.py",
+        "lp, pull = vjp(lambda t, x=x: log_p(t, x)[0], theta)[:2]",
+        "2 -> 3",
+    ): "vjp gives two things; the cut is for the type checker",
+    (
+        "statistics.py",
+        "Wt = Wt[0] if Wt.ndim == 3 else Wt",
+        "0 -> 1",
+    ): "one matrix spread over a batch: every layer of it is W",
+    (
+        "alignment/weight_matching.py",
+        "GAIN = 1e-12",
+        "1e-12 -> 2e-12",
+    ): "far below any gain, at the rounding of sums in float64",
+    (
+        "alignment/weight_matching.py",
+        "if gained <= GAIN:",
+        "LtE -> Lt",
+    ): "a gain that equals 1e-12 to the bit",
+    (
+        "alignment/weight_matching.py",
+        "if gain > GAIN:  # of equal orders the old one stays",
+        "Gt -> GtE",
+    ): "a gain that equals 1e-12 to the bit",
 }
 
 SWAPS = {
@@ -376,11 +508,11 @@ def work(jobs, folder, report):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="*", type=Path, help="default: GROUND, transforms/*.py, merges/*.py")
+    parser.add_argument("files", nargs="*", type=Path, help="default: GROUND, and all of each of ROOMS")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
     arguments = parser.parse_args()
     default = [PACKAGE / f"{name}.py" for name in GROUND]
-    default += [*sorted(PACKAGE.glob("transforms/*.py")), *sorted(PACKAGE.glob("merges/*.py"))]
+    default += [file for room in ROOMS for file in sorted((PACKAGE / room).glob("*.py"))]
     files = [file.resolve() for file in arguments.files] or [file for file in default if file.name != "__init__.py"]
 
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

@@ -127,6 +127,39 @@ def test_clamped_coefficients_stay_between_0_and_1(suite, taus):
     assert (free > 1).any()
 
 
+def test_every_step_has_a_gradient_of_its_own(suite, taus):
+    """Two steps of plain descent, all images in each batch, against autograd written out."""
+    data, lr = {task: (suite.images(task, "val", 8)[0], None) for task in suite.id_tasks}, 1e-3
+    lam = torch.full((1, 3), 0.3)
+    for _ in range(2):
+        lam.requires_grad_()
+        theta = {k: x + sum(lam[0, n] * tau[k] for n, tau in enumerate(taus)) for k, x in suite.theta_0.items()}
+        H = sum(entropy(logits(suite, embed(suite, theta, x), task)) for task, (x, _) in data.items())
+        lam = lam.detach() - lr * torch.autograd.grad(H, lam)[0]
+    learned = descend(
+        suite, taus, data,
+        lambda z, _: sum(entropy(one) for one in z),
+        torch.full((1, 3), 0.3), lambda p: torch.optim.SGD(p, lr=lr), steps=2, batch=8, seed=0,
+    )  # fmt: skip
+    torch.testing.assert_close(learned["proj"], lam[0], rtol=1e-4, atol=1e-5)
+    assert (lam - 0.3).abs().max() > 1e-3, "it has moved"
+
+
+@pytest.mark.parametrize("method", [adamerging, atlas])
+def test_one_expert_alone_one_image_a_step(suite, taus, method):
+    learned = method(suite, taus[:1], steps=1, n=8, batch=1)
+    assert all(lam.shape == (1,) for lam in learned.values())
+    merged = weigh(taus[:1], learned)
+    for key, tau in taus[0].items():
+        torch.testing.assert_close(merged[key], learned[key] * tau)
+
+
+def test_a_task_vector_with_nan_is_named_before_anything_is_learned(suite, taus):
+    broken = [*taus[:2], taus[2] | {"proj": torch.full_like(taus[2]["proj"], torch.nan)}]
+    with pytest.raises(ValueError, match=r"task vector 2, key 'proj': got .* NaN or infinite"):
+        adamerging(suite, broken, steps=0)
+
+
 def test_adamerging_on_test_images_has_to_be_said(suite, taus):
     with pytest.raises(ValueError, match="split: got 'test'"):
         adamerging(suite, taus, split="test", steps=1)
@@ -247,6 +280,12 @@ def test_surgery_without_steps_changes_nothing_and_with_the_expert_itself_neithe
     torch.testing.assert_close(surgery(suite, theta, n=5, steps=5)["ink"].repair(z), z, rtol=0, atol=0.05)
 
 
+def test_the_narrowest_bottleneck_learns_from_one_image_a_step(suite):
+    narrow = surgery(suite, suite.theta_0, n=3, rank=1, batch=1, steps=3)
+    assert [bottleneck.down.shape for bottleneck in narrow.values()] == [(1, 16)] * 3
+    assert any(bottleneck.up.any() for bottleneck in narrow.values())  # a single ReLU may be silent for a task
+
+
 def test_a_repair_grows_with_its_feature():
     g = torch.Generator().manual_seed(0)
     bottleneck = Bottleneck(torch.randn(2, 6, generator=g), torch.randn(6, 2, generator=g))
@@ -293,6 +332,42 @@ def test_both_samplers_find_the_top_of_a_hill_and_start_where_told():
 def test_of_equal_values_the_first_wins():
     best, _ = maximise(lambda at: 1.0, {"x": (0, 1)}, trials=5, sampler="gp", start={"x": 0.25}, warmup=5)
     assert best == {"x": 0.25}
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_search_may_start_at_either_end_of_its_range(end):
+    best, _ = maximise(lambda at: 1.0, {"x": (0, 1)}, trials=1, sampler="gp", start={"x": end})
+    assert best == {"x": end}
+
+
+def test_a_search_is_silent_and_leaves_optunas_log_as_it_was():
+    import optuna
+
+    before, during = optuna.logging.get_verbosity(), []
+    assert before != optuna.logging.ERROR
+    for sampler in ("gp", "cmaes"):
+        maximise(
+            lambda at: during.append(optuna.logging.get_verbosity()) or 1.0,
+            {"x": (0, 1), "y": (0, 1)}, trials=2, sampler=sampler, start={"x": 0.5, "y": 0.5},
+        )  # fmt: skip
+    assert during == [optuna.logging.ERROR] * 4
+    assert optuna.logging.get_verbosity() == before
+
+
+def test_what_the_samplers_are_told(monkeypatch):
+    """Accuracy on fixed images has no noise; and evolution needs no random points besides its start."""
+    import optuna
+
+    told = {}
+    for name in ("GPSampler", "CmaEsSampler"):
+        real = getattr(optuna.samplers, name)
+        monkeypatch.setattr(optuna.samplers, name, lambda real=real, **options: told.update(options) or real(**options))
+    search = {"trials": 1, "start": {"x": 0.5}, "seed": 3}
+    maximise(lambda at: 1.0, {"x": (0, 1)}, sampler="gp", warmup=4, **search)
+    assert told == {"seed": 3, "n_startup_trials": 4, "deterministic_objective": True}
+    told.clear()
+    maximise(lambda at: 1.0, {"x": (0, 1)}, sampler="cmaes", **search)
+    assert told == {"seed": 3, "n_startup_trials": 1, "x0": {"x": 0.5}}
 
 
 def test_what_is_wrong_with_a_search_is_named(monkeypatch):
@@ -372,6 +447,19 @@ def test_any_edit_can_evolve(suite, taus):
     evolve(suite, taus, groups=1, edit=edit, trials=2, n_val=5, densities=(0.2, 0.8))
     assert all(0.2 <= density <= 0.8 and n == 3 and keys == set(taus[0]) for density, n, keys in seen)
     assert seen[0][0] == 0.8
+
+
+def test_each_knob_of_a_recipe_has_its_own_range_and_one_expert_is_enough(suite, taus, monkeypatch):
+    from samerge_edu.adaptation import evolve as module
+
+    asked, genome = [], {"density_0": 0.5, "scale_0": 0.2, "density_1": 1.0, "scale_1": 0.4}
+    monkeypatch.setattr(module, "maximise", lambda objective, space, **k: asked.append(space) or (genome, 0.0))
+    merged, _ = evolve(suite, taus[:1], densities=(0.2, 0.9), scales=(0.1, 0.6))
+    density, scale = (0.2, 0.9), (0.1, 0.6)
+    assert asked == [{"density_0": density, "scale_0": scale, "density_1": density, "scale_1": scale}]
+    torch.testing.assert_close(merged["proj"], 0.4 * taus[0]["proj"])
+    first = trim([{"conv1": taus[0]["conv1.weight"]}], 0.5, scope="tensor")[0]["conv1"]
+    torch.testing.assert_close(merged["conv1.weight"], 0.2 * first)
 
 
 @pytest.mark.parametrize("groups", [0, 3])

@@ -107,6 +107,13 @@ def test_every_single_order_of_a_vit_is_free(tiny):
         torch.testing.assert_close(forward(other, x), before, atol=1e-5, rtol=1e-5)
 
 
+def test_one_head_is_enough_and_any_order_of_its_units_is_free(tiny):
+    theta, _, _ = tiny
+    axes = vit_axes(theta, 1)
+    P = identity(theta, axes) | {"blocks.0.qk": torch.tensor([4, 1, 2, 3, 0, 5, 6, 7])}
+    assert torch.equal(permute(theta, P, axes)["proj"], theta["proj"])
+
+
 def test_a_key_moves_with_its_query(tiny):
     """The bias of a key changes nothing (soft-max), so that the function would not tell; matching would."""
     theta, axes, _ = tiny
@@ -238,6 +245,22 @@ def test_a_later_start_is_taken_up(tiny):
     assert all(torch.equal(found[name], inverse(P)[name]) for name in P)
 
 
+def test_matching_stops_when_nothing_moves(tiny):
+    """One sweep finds that all is in place: one order of the groups is drawn, not a hundred."""
+    theta, axes, _ = tiny
+    lots, once = seeded(5), seeded(5)
+    weight_matching(theta, theta, axes, generator=lots)
+    torch.randperm(len(axes.places(theta)) - len(axes.heads), generator=once)
+    assert torch.equal(lots.get_state(), once.get_state())
+
+
+def test_a_start_that_is_no_permutation_is_refused(tiny):
+    theta, axes, _ = tiny
+    begin = identity(theta, axes) | {"residual": torch.zeros(8, dtype=torch.int64)}
+    with pytest.raises(ValueError, match=r"'residual': got \(8,\) indices, expected each of 0 .. 7 once"):
+        weight_matching(theta, theta, axes, generator=seeded(), begin=begin)
+
+
 def test_assign_is_scipys():
     C = torch.randn(7, 7, generator=seeded())
     assert np.array_equal(assign(C).numpy(), linear_sum_assignment(-C.numpy())[1])
@@ -271,6 +294,9 @@ def test_refused_widths_depths_heads_nan(tower, tiny):
         vit_axes(theta | {"logit_scale": torch.ones(())}, 5)
     with pytest.raises(ValueError, match=r"'proj': got 80 entries along axis 0, expected 160: 'residual' has 160"):
         vit_axes(theta | {"proj": theta["proj"][:80]}, 5)
+    bias = "transformer.resblocks.0.attn.in_proj_bias"
+    with pytest.raises(ValueError, match=rf"'{bias}': got 481 entries along axis 0, expected 480"):
+        vit_axes(theta | {bias: torch.zeros(481)}, 5)  # a third of it and one
     with pytest.raises(ValueError, match=r"'proj': got shape \(160,\), expected 2 axes"):
         vit_axes(theta | {"proj": theta["proj"][:, 0]}, 5)
 
@@ -278,8 +304,9 @@ def test_refused_widths_depths_heads_nan(tower, tiny):
 def test_refused_chains():
     with pytest.raises(ValueError, match=r"'2.weight': got 4 inputs, expected 5, as the layer before it gives"):
         chain_axes(mlp(3, 5, 2) | {"2.weight": torch.zeros(2, 4)})
-    with pytest.raises(ValueError, match=r"'norm': got shape \(3,\), expected weights"):
-        chain_axes(mlp(3, 5, 2) | {"norm": torch.zeros(3)})
+    for name, tensor in (("norm", torch.zeros(3)), ("norm.weight", torch.zeros(3)), ("proj", torch.zeros(3, 3))):
+        with pytest.raises(ValueError, match=rf"'{name}': got shape \(3,.*\), expected weights"):
+            chain_axes(mlp(3, 5, 2) | {name: tensor})
     with pytest.raises(ValueError, match=r"'0.bias': got shape \(4,\), expected \(5,\)"):
         chain_axes(mlp(3, 5, 2) | {"0.bias": torch.zeros(4)})
 

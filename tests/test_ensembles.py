@@ -13,10 +13,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from samerge_edu import cli, leaderboard
+from samerge_edu.ensembles import free_merging as free
 from samerge_edu.ensembles import router as routers
 from samerge_edu.ensembles import tall_masks as tall
 from samerge_edu.ensembles.ensemble import Ensemble, Part, Routed, encode, measure, whole
-from samerge_edu.ensembles.free_merging import free_merging, sparse
+from samerge_edu.ensembles.free_merging import free_merging, loudness, sparse
 from samerge_edu.ensembles.localize_and_stitch import localize, stitch
 from samerge_edu.ensembles.router import Router, train_router
 from samerge_edu.ensembles.tall_masks import masked, tall_experts
@@ -143,6 +144,15 @@ def test_a_router_that_always_says_the_same_is_one_plain_model(suite, theta, tau
     per_task, routes = measure(suite, ensemble)
     assert per_task == scores(suite, ensemble.model(task))
     assert routes == {name: {t: float(t == task) for t in order} for name in suite.tasks}
+
+
+def test_an_ensemble_of_one_task_has_one_route(theta, taus):
+    suite = DataSuite(locked=False)
+    suite.id_tasks = ("ink",)
+    ensemble = Ensemble(theta, {"ink": whole(taus[0])}, always("ink", ["ink"]))
+    assert measure(suite, ensemble, tasks=["ink"]).per_task == scores(suite, add(theta, taus[0]), tasks=["ink"])
+    kept = tall_experts(suite, mask_lams=(0.4,))
+    same(kept.model("ink"), dict(suite.experts["ink"]))  # nobody else's entries stand against its own
 
 
 def test_routes_are_the_mean_weights_of_each_tasks_own_images(suite, theta):
@@ -286,6 +296,31 @@ def test_a_router_of_one_image_too_many(theta):
     train_router(Clusters(), theta, n=11, batch=16, epochs=1)  # 33 images: the last batch is one, which has no variance
 
 
+def test_a_router_takes_the_steps_of_a_loop_the_last_batch_of_two_included(theta):
+    """Linear: torch's own layer and Adam without decay, each step with a gradient of its own."""
+    suite, n, lr = Clusters(), 6, 1e-2
+    x = torch.cat([suite.images(task, "val", n)[0] for task in suite.id_tasks])
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        layer = torch.nn.Linear(16, 3)
+        adam = torch.optim.Adam(layer.parameters(), lr)
+        for _ in range(2):
+            for pick in torch.randperm(18).split(4):  # 4, 4, 4, 4, 2
+                loss = F.cross_entropy(layer(x[pick]), pick // n)
+                layer.weight.grad, layer.bias.grad = torch.autograd.grad(loss, (layer.weight, layer.bias))
+                adam.step()
+    ((W, b),) = train_router(suite, theta, n=n, depth=0, epochs=2, lr=lr, batch=4, seed=3).layers
+    torch.testing.assert_close(W, layer.weight.detach(), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(b, layer.bias.detach(), rtol=1e-5, atol=1e-7)
+
+
+def test_the_smallest_router_there_is(theta):
+    """Two images a task, two a batch, no inner layer; without an epoch it is where it began."""
+    start, moved = (train_router(Clusters(), theta, n=2, batch=2, depth=0, epochs=epochs) for epochs in (0, 1))
+    assert start.layers[0][0].shape == (3, 16)
+    assert not torch.equal(start.layers[0][0], moved.layers[0][0])
+
+
 @pytest.mark.parametrize(
     ("clusters", "knobs", "match"),
     [
@@ -332,6 +367,21 @@ def test_twin_at_full_rank_gives_the_experts_back_and_at_rank_1_the_best_matrix(
         twin_merging(suite, theta, rank=0)
 
 
+def test_factors_are_kept_only_where_they_are_smaller():
+    g = torch.Generator().manual_seed(0)
+    tau = {name: torch.randn(*shape, generator=g) for name, shape in {"less": (5, 5), "as": (2, 2), "b": (7,)}.items()}
+    assert set(low_rank(tau, 1).stored) == {"less.U", "less.V", "as", "b"}  # 10 < 25, but 4 = 4
+    more = low_rank({"more": torch.randn(3, 4, generator=g)}, 2)  # 14 > 12
+    assert set(more.stored) == {"more"}
+
+
+def test_a_rank_is_refused_before_the_work_begins(suite):
+    with pytest.raises(ValueError, match="rank: got 0, expected at least 1"):
+        low_rank({"w": torch.ones(2, 2)}, 0)
+    with pytest.raises(ValueError, match="rank: got 0, expected at least 1"):
+        twin_merging(suite, {}, rank=0)
+
+
 def test_the_twins_router_looks_at_the_shared_models_features(suite, theta):
     got = twin_merging(suite, theta, rank=1, **QUICK).router
     same(got.stored(), train_router(suite, theta, **QUICK).stored(), rtol=0, atol=0)
@@ -366,6 +416,18 @@ def test_bad_input_of_free(suite, theta, knobs, match):
         free_merging(suite, theta, **knobs)
 
 
+def test_a_density_is_refused_before_the_work_begins(suite, theta, monkeypatch):
+    monkeypatch.setattr(free, "free_fr", lambda *a, **k: pytest.fail("the filter was run"))
+    for density in (0.0, 1.5):
+        with pytest.raises(ValueError, match=f"density: got {density}"):
+            free_merging(suite, theta, density=density)
+
+
+def test_loudness_of_one_entry_and_of_none():
+    assert loudness({"w": torch.tensor([0.0, -3.0])}) == 3.0
+    assert loudness({"w": torch.zeros(2)}) == 0.0
+
+
 def test_masks_of_ones_give_the_plain_sum(suite, taus):
     tau_sum = task_arithmetic(taus)
     ones = {key: torch.ones_like(value, dtype=torch.bool) for key, value in tau_sum.items()}
@@ -398,10 +460,26 @@ def test_tall_masks_are_those_of_the_paper_and_each_task_has_its_own_lam(suite, 
     same(ensemble.model("flags"), suite.theta_0, rtol=0, atol=0)
 
 
+def test_two_mask_lams_are_tried_on_what_they_give_and_one_alone_is_not(suite, taus, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tall, "accuracy", lambda suite, theta, task, split, n: asked.append((task, theta)) or 50.0)
+    tall_experts(suite, mask_lams=(0.4,))
+    assert asked == []
+    tall_experts(suite, mask_lams=(0.4, 0.7))
+    assert [task for task, _ in asked] == [*suite.id_tasks] * 2
+    for i, (_, theta) in enumerate(asked):
+        tau, lam = taus[i % 3], (0.4, 0.7)[i // 3]
+        for key, got in theta.items():
+            tau_sum = sum(other[key] for other in taus)
+            m = tau[key].abs() > lam * (tau_sum - tau[key]).abs()
+            torch.testing.assert_close(got, suite.theta_0[key] + m * tau_sum)
+
+
 @pytest.mark.parametrize(
     ("knobs", "match"),
     [
         ({"mask_lams": ()}, r"mask_lams: got \[\]"),
+        ({"mask_lams": (0.2, 0.0)}, r"mask_lams: got \[0.2, 0.0\]"),
         ({"mask_lams": (0.2, -1)}, r"mask_lams: got \[0.2, -1\]"),
         ({"split": "test"}, "split: got 'test'"),
         ({"n": 0}, "n: got 0"),
@@ -460,6 +538,23 @@ def test_no_step_keeps_the_largest_and_a_strong_pull_keeps_nothing(suite, taus):
 def test_bad_input_of_localize(suite, taus, knobs, match):
     with pytest.raises(ValueError, match=match):
         localize(suite, taus, **knobs)
+
+
+def test_a_score_may_start_near_0_and_nothing_need_pull_at_it(suite, taus):
+    near = localize(suite, taus, n=2, density=0.01, bias=0.5, strength=0.0, steps=0)
+    for a, b in zip(near, localize(suite, taus, n=2, density=0.01, steps=0), strict=True):
+        same(a, b)
+
+
+def test_a_task_vector_with_nan_has_no_regions(suite, taus):
+    broken = [taus[0], taus[1] | {"proj": torch.full_like(taus[1]["proj"], math.nan)}, taus[2]]
+    with pytest.raises(ValueError, match=r"task vector 1, key 'proj': got .* NaN or infinite"):
+        localize(suite, broken, n=2, steps=0)
+
+
+def test_one_expert_alone_is_stitched_to_its_own_region():
+    got = stitch([{"w": torch.tensor([4.0, 1.0])}], [{"w": torch.tensor([True, False])}])
+    assert got["w"].tolist() == [4.0, 0.0]
 
 
 def test_localize_wants_a_task_vector_for_each_task(suite, taus):

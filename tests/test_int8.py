@@ -25,6 +25,23 @@ def test_by_hand():
     torch.testing.assert_close(dequantize(Q, s), torch.tensor([[1.27, -0.5, 0.0], [0.0, 0.0, 0.0]]))
 
 
+def test_the_largest_entry_is_127_of_its_row_also_where_the_scale_has_no_digits():
+    Q, s = quantize(torch.tensor([[5.0, -5.0], [3e-4, -1e-4]]))
+    assert Q.tolist() == [[127, -127], [127, -42]]
+    torch.testing.assert_close(s, torch.tensor([5 / 127, 3e-4 / 127]))
+    small = 2.0**-149  # the smallest float32: 190 / 127 of it is stored as 1 of it, and 190 steps are more than a byte
+    Q, s = quantize(torch.tensor([[190 * small, -190 * small]]))
+    assert (Q.tolist(), s.tolist()) == ([[127, -127]], [small])
+
+
+def test_what_was_loaded_does_not_change_with_the_file(tmp_path):
+    save_int8(path := tmp_path / "m.safetensors", MODEL | {"bias": torch.ones(5000)})
+    loaded, whole = LazyInt8(path).read_all(), path.read_bytes()
+    with path.open("r+b") as f:  # in place, as other programs write
+        f.write(b"\xff" * len(whole))
+    assert (loaded["bias"] == 1).all()
+
+
 def test_no_entry_is_wrong_by_more_than_half_a_step_of_its_own_row():
     for W in (MODEL["W"], MODEL["conv"]):
         step = W.flatten(1).abs().amax(dim=1) / 127

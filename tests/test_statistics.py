@@ -200,6 +200,18 @@ def test_features_are_those_of_the_suite_and_can_be_learned_on(suite, theta):
     assert not z.is_inference()
 
 
+def test_attention_is_as_fast_as_before_and_the_tower_does_not_train(suite, theta):
+    for fast in (True, False):
+        torch.backends.mha.set_fastpath_enabled(fast)
+        try:
+            suite.visual.train()
+            input_grams(suite, theta, TASK, n=1)
+            assert torch.backends.mha.get_fastpath_enabled() == fast
+            assert not suite.visual.training
+        finally:
+            torch.backends.mha.set_fastpath_enabled(True)
+
+
 # ---------------------------------------------------------------------------- what they look at
 
 UNLABELLED = {

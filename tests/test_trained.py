@@ -104,6 +104,16 @@ def test_a_sparse_file_gives_the_task_vector_back(tau, tmp_path):
     assert all(torch.equal(again[key], got[key]) for key in got), "a second time nothing is lost"
 
 
+def test_an_entry_so_small_that_its_scale_has_no_digits(tmp_path):
+    """190 of the smallest float32: a 127th of that is 1.5 of them, stored as 1, and 190 steps are more than a byte."""
+    small = 2.0**-149
+    tau = {"w": torch.tensor([190 * small, -190 * small, 0.0]), "nothing": torch.zeros(0, 2)}
+    save_sparse(tmp_path / "tau.safetensors", tau)
+    got = load_sparse(tmp_path / "tau.safetensors")
+    assert (got["w"].double() / small).tolist() == [127, -127, 0]
+    assert got["nothing"].shape == (0, 2)
+
+
 def test_a_sparse_file_is_small(tmp_path):
     w = torch.randn(1000, 100, generator=seeded())
     save_sparse(tmp_path / "tau.safetensors", {"w": w * (w.abs() > 1.64)})  # a tenth
@@ -167,6 +177,19 @@ def test_cutting_keeps_the_nearest_update_that_a_allows():
     torch.testing.assert_close(cut, dense(expert)["w"] @ P, atol=1e-5, rtol=1e-5)
     whole = cut_to(expert, {"w": torch.eye(12)})
     torch.testing.assert_close(dense(whole)["w"], dense(expert)["w"])
+
+
+def test_how_symmetric_a_gram_has_to_be():
+    """To one in ten thousand of the entry, or one in a million of the largest: rounding, not a mistake."""
+
+    def gram(below, largest=1.0):
+        return [{"w": torch.tensor([[1.0, 1.0], [1.0 + below, largest]], dtype=torch.float64)}]
+
+    orthogonal_starts(gram(0.9e-4), r=1)
+    orthogonal_starts(gram(0.9, largest=1e6), r=1)
+    for below, largest in [(1.5e-4, 1.0), (1.5, 1e6)]:
+        with pytest.raises(ValueError, match=r"Gram, key 'w': .* expected a symmetric"):
+            orthogonal_starts(gram(below, largest), r=1)
 
 
 def test_osrm_names_what_is_wrong():
