@@ -206,6 +206,21 @@ def test_a_later_start_is_taken_up(tiny):
     assert all(torch.equal(found[name], inverse(P)[name]) for name in P)
 
 
+def test_the_search_ends_with_the_first_sweep_that_gains_nothing(tiny):
+    theta, axes, _ = tiny
+    g, once = seeded(5), seeded(5)
+    weight_matching(theta, theta, axes, generator=g)
+    torch.randperm(len(identity(theta, axes)) - len(axes.heads), generator=once)  # a pair of attention is one layer
+    assert torch.equal(g.get_state(), once.get_state())
+
+
+def test_similarity_is_the_cosine_of_all_entries_in_one_vector():
+    a, b = mlp(3, 5, 2, seed=1), mlp(3, 5, 2, seed=2)
+    x, y = (torch.cat([v.flatten() for v in theta.values()]) for theta in (a, b))
+    assert similarity(a, b) == pytest.approx(torch.cosine_similarity(x, y, dim=0).item(), rel=1e-5)
+    assert similarity(a, {k: -2 * v for k, v in a.items()}) == pytest.approx(-1)
+
+
 def test_assign_is_scipys():
     C = torch.randn(7, 7, generator=seeded())
     assert np.array_equal(assign(C).numpy(), linear_sum_assignment(-C.numpy())[1])
@@ -248,6 +263,8 @@ def test_refused_chains():
         chain_axes(mlp(3, 5, 2) | {"2.weight": torch.zeros(2, 4)})
     with pytest.raises(ValueError, match=r"'norm': got shape \(3,\), expected weights"):
         chain_axes(mlp(3, 5, 2) | {"norm": torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"'norm.weight': got shape \(3,\), expected weights"):
+        chain_axes(mlp(3, 5, 2) | {"norm.weight": torch.zeros(3)})
     with pytest.raises(ValueError, match=r"'0.bias': got shape \(4,\), expected \(5,\)"):
         chain_axes(mlp(3, 5, 2) | {"0.bias": torch.zeros(4)})
 
@@ -328,6 +345,15 @@ def test_heads_are_paired_by_what_no_rotation_changes(tiny):
     release = rotated_heads(permute(theta, identity(theta, axes) | swapped, axes), axes)
     order = head_order(release, theta, axes)
     assert order == {("blocks.0.qk", "blocks.0.vo"): [0, 1], ("blocks.1.qk", "blocks.1.vo"): [1, 0]}
+
+
+def test_only_matrices_pair_the_heads(tiny):
+    """A loud bias says nothing about a head: its singular value is no fingerprint."""
+    theta, axes, _ = tiny
+    key = "transformer.resblocks.0.attn.in_proj_bias"
+    loud = theta | {key: theta[key] + 50 * (torch.arange(24) % 8 < 4)}  # the first head's
+    moved = theta | {key: theta[key] + 50 * (torch.arange(24) % 8 >= 4)}
+    assert head_order(loud, moved, axes)["blocks.0.qk", "blocks.0.vo"] == [0, 1]
 
 
 def test_a_given_head_order_is_kept(tiny):

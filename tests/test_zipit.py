@@ -72,6 +72,16 @@ def test_groups_are_those_of_a_plain_loop(alpha, beta):
     assert (U.sum(dim=1) == 1).all()
 
 
+def test_alpha_0_makes_pairs_only():
+    """Six units that are nearly one, and six that are nothing to each other: a group is never worth a third unit."""
+    one = torch.randn(200, 1, generator=seeded(5)) + 0.01 * torch.randn(200, 6, generator=seeded(6))
+    f = torch.cat([one, torch.randn(200, 6, generator=seeded(7))], dim=1)[:, torch.randperm(12, generator=seeded(8))]
+    _, U = match(f[:, :6], f[:, 6:], alpha=0.0, beta=1.0)
+    assert U.sum(dim=0).tolist() == [2] * 6
+    _, U = match(f[:, :6], f[:, 6:], alpha=1.0, beta=1.0)
+    assert U.sum(dim=0).max() == 6, "and freely all six are one"
+
+
 def test_correlation_is_numpys():
     f = torch.randn(20, 4, generator=seeded())
     np.testing.assert_allclose(correlation(f), np.corrcoef(f.numpy().T), atol=1e-6)
@@ -143,6 +153,19 @@ def test_zip_refused():
         zipit(a, a | {"0.bias": a["0.bias"] * torch.nan}, f, f)
     with pytest.raises(ValueError, match=r"got \(1, 5\) and \(1, 5\), expected \(samples >= 2, n\) twice"):
         match(f["hidden.1"][:1], f["hidden.1"][:1])
+    assert match(f["hidden.1"][:2], f["hidden.1"][:2])[1].shape == (10, 5), "two samples are enough"
     for knob in ("alpha", "beta"):
+        assert match(f["hidden.1"], f["hidden.1"], **{knob: 1})[1].shape == (10, 5), "1 is the end of the range"
         with pytest.raises(ValueError, match=rf"{knob}: got 1.5, expected a number in \[0, 1\]"):
             match(f["hidden.1"], f["hidden.1"], **{knob: 1.5})
+
+
+def test_zip_mlps_refused(tiny):
+    theta, axes, _ = tiny
+    f = {f"blocks.{i}.mlp": torch.randn(9, 12, generator=seeded()) for i in (0, 1)}
+    with pytest.raises(ValueError, match=r"model 1, key 'proj': got 40 entries that are NaN"):
+        zip_mlps(theta, theta | {"proj": theta["proj"] * torch.nan}, f, f, axes)
+    with pytest.raises(ValueError, match=r"model 1, key 'proj': got shape \(8, 4\), expected \(8, 5\)"):
+        zip_mlps(theta, theta | {"proj": theta["proj"][:, :4]}, f, f, axes)
+    with pytest.raises(ValueError, match=r"features: missing 'blocks.1.mlp', got blocks.0.mlp"):
+        zip_mlps(theta, theta, f, {"blocks.0.mlp": f["blocks.0.mlp"]}, axes)
