@@ -206,14 +206,6 @@ def test_a_later_start_is_taken_up(tiny):
     assert all(torch.equal(found[name], inverse(P)[name]) for name in P)
 
 
-def test_the_search_ends_with_the_first_sweep_that_gains_nothing(tiny):
-    theta, axes, _ = tiny
-    g, once = seeded(5), seeded(5)
-    weight_matching(theta, theta, axes, generator=g)
-    torch.randperm(len(identity(theta, axes)) - len(axes.heads), generator=once)  # a pair of attention is one layer
-    assert torch.equal(g.get_state(), once.get_state())
-
-
 def test_similarity_is_the_cosine_of_all_entries_in_one_vector():
     a, b = mlp(3, 5, 2, seed=1), mlp(3, 5, 2, seed=2)
     x, y = (torch.cat([v.flatten() for v in theta.values()]) for theta in (a, b))
@@ -263,8 +255,6 @@ def test_refused_chains():
         chain_axes(mlp(3, 5, 2) | {"2.weight": torch.zeros(2, 4)})
     with pytest.raises(ValueError, match=r"'norm': got shape \(3,\), expected weights"):
         chain_axes(mlp(3, 5, 2) | {"norm": torch.zeros(3)})
-    with pytest.raises(ValueError, match=r"'norm.weight': got shape \(3,\), expected weights"):
-        chain_axes(mlp(3, 5, 2) | {"norm.weight": torch.zeros(3)})
     with pytest.raises(ValueError, match=r"'0.bias': got shape \(4,\), expected \(5,\)"):
         chain_axes(mlp(3, 5, 2) | {"0.bias": torch.zeros(4)})
 

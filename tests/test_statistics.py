@@ -260,12 +260,6 @@ def test_labels_outside_the_classes_are_named(suite, theta, label, monkeypatch):
         fisher(suite, theta, TASK, n=3, kind="empirical")
 
 
-def test_the_tower_is_told_not_to_train(suite, theta):
-    suite.visual.train()
-    statistics.on_device(suite, theta)
-    assert not any(module.training for module in suite.visual.modules())
-
-
 def test_an_unknown_kind_is_named(suite, theta):
     with pytest.raises(ValueError, match="kind: got 'exact', expected 'true', 'empirical' or 'batch'"):
         fisher(suite, theta, TASK, kind="exact")
