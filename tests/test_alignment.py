@@ -1,43 +1,18 @@
-"""Permutations and matching against brute force, ZipIt!'s matrices by hand, and task vectors carried to a copy."""
+"""Permutations and matching against brute force, and task vectors carried to a copy."""
 
-from itertools import pairwise, permutations, product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
 import torch
-from open_clip.transformer import VisionTransformer
 from scipy.optimize import linear_sum_assignment
+from small_networks import answer, close, mlp, noisy, seeded, small_tower
 
 from samerge_edu.alignment.axes import chain_axes, identity, inverse, permute, shuffled, vit_axes
 from samerge_edu.alignment.rebasin import as_matrices, carry, head_order, rebasin, shared_embedding, turned
 from samerge_edu.alignment.weight_matching import assign, assign_heads, gains, matched, similarity, weight_matching
-from samerge_edu.alignment.zipit import chain_features, correlation, match, zip_mlps, zipit
 from samerge_edu.params import add, task_vectors
 from samerge_edu.suites import load_suite
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def mlp(*sizes, seed=0):
-    """A chain of linear layers under nn.Sequential's names."""
-    g = seeded(seed)
-    theta = {}
-    for i, (n, m) in enumerate(pairwise(sizes)):
-        theta[f"{2 * i}.weight"] = torch.randn(m, n, generator=g) / n**0.5
-        theta[f"{2 * i}.bias"] = torch.randn(m, generator=g)
-    return theta
-
-
-def noisy(theta, level, seed=9):
-    """With normal noise of `level` times the spread of each tensor."""
-    g = seeded(seed)
-    return {k: v + level * v.std() * torch.randn(v.shape, generator=g) for k, v in theta.items()}
-
-
-def close(a, b, atol=1e-6):
-    return all(torch.allclose(a[k], b[k], atol=atol) for k in a)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +28,7 @@ def tower(suite):
 
 @pytest.fixture(scope="module")
 def tiny():
-    """A ViT of width 8 with two heads, large biases, and its module."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        module = VisionTransformer(8, 4, width=8, layers=2, heads=2, mlp_ratio=1.5, output_dim=5).eval()
-    theta = noisy({k: v.detach() for k, v in module.state_dict().items()}, 0.3)
-    theta = {k: v if v.isfinite().all() else module.state_dict()[k] for k, v in theta.items()}
-    theta = {k: v + 0.3 * torch.randn(v.shape, generator=seeded(4)) for k, v in theta.items()}
-    return theta, vit_axes(theta, 2), lambda theta, x: torch.func.functional_call(module, dict(theta), (x,))
+    return small_tower()
 
 
 # ---------------------------------------------------------------------------- permute
@@ -84,7 +52,7 @@ def test_a_permuted_mlp_is_the_same_function():
     x = torch.randn(7, 3, generator=seeded(1))
     other = permute(theta, shuffled(theta, axes, seeded()), axes)
     assert not close(theta, other)
-    torch.testing.assert_close(chain_features(other, x)["output"], chain_features(theta, x)["output"])
+    torch.testing.assert_close(answer(other, x), answer(theta, x))
 
 
 def test_a_permuted_pocket_tower_is_the_same_function(suite, tower):
@@ -261,6 +229,13 @@ def test_a_start_that_is_no_permutation_is_refused(tiny):
         weight_matching(theta, theta, axes, generator=seeded(), begin=begin)
 
 
+def test_similarity_is_the_cosine_of_all_entries_in_one_vector():
+    a, b = mlp(3, 5, 2, seed=1), mlp(3, 5, 2, seed=2)
+    x, y = (torch.cat([v.flatten() for v in theta.values()]) for theta in (a, b))
+    assert similarity(a, b) == pytest.approx(torch.cosine_similarity(x, y, dim=0).item(), rel=1e-5)
+    assert similarity(a, {k: -2 * v for k, v in a.items()}) == pytest.approx(-1)
+
+
 def test_assign_is_scipys():
     C = torch.randn(7, 7, generator=seeded())
     assert np.array_equal(assign(C).numpy(), linear_sum_assignment(-C.numpy())[1])
@@ -329,133 +304,6 @@ def test_refused_permutations(tiny):
         permute(theta, P | {"blocks.0.qk": torch.arange(8).roll(4)}, axes)
 
 
-# ---------------------------------------------------------------------------- ZipIt!
-
-
-def test_pairs_by_hand():
-    """a0 ~ b1, a1 ~ b0."""
-    f_a = torch.randn(50, 2, generator=seeded())
-    M, U = match(f_a, f_a.flip(1) + 0.1 * torch.randn(50, 2, generator=seeded(1)))
-    assert U.tolist() == [[1, 0], [0, 1], [0, 1], [1, 0]]
-    torch.testing.assert_close(M, U.T / 2)
-
-
-def test_merges_within_a_model_where_it_has_a_feature_twice():
-    """A has each feature twice, B four of its own: A's pairs go together, and only as far as beta allows."""
-    g = seeded(2)
-    twice = torch.randn(200, 2, generator=g)
-    f_a = torch.cat([twice, twice + 0.01 * torch.randn(200, 2, generator=g)], dim=1)
-    f_b = torch.randn(200, 4, generator=g)
-    _, U = match(f_a, f_b, beta=1.0)
-    assert U[0].tolist() == U[2].tolist()
-    assert U[1].tolist() == U[3].tolist()
-    _, one = match(f_a, f_b, beta=0.5)  # a budget of one
-    assert [torch.equal(one[0], one[2]), torch.equal(one[1], one[3])].count(True) == 1
-    _, none = match(f_a, f_b, beta=0.0)
-    assert (none[:4].sum(dim=0) == 1).all()
-    assert (none[4:].sum(dim=0) == 1).all()
-
-
-def greedy(S, n, alpha, budget):
-    """The published loop in plain Python, on lists of groups: what has been closed poisons every group it enters."""
-    groups, origin = [[i] for i in range(2 * n)], [i // n for i in range(2 * n)]
-    S = {(i, j): S[i, j].item() for i in range(2 * n) for j in range(i)}
-    budget, alive = [budget, budget], list(range(2 * n))
-    for _ in range(n):
-        for i, j in S:
-            if origin[i] == origin[j] and budget[origin[i]] <= 0:
-                S[i, j] = -torch.inf
-        _, i, j = max((S[i, j], -j, -i) for i in alive for j in alive if j < i)
-        i, j = -i, -j
-        budget[origin[i]] -= origin[i] == origin[j]
-        groups[i] += groups[j]
-        alive.remove(j)
-        for k in alive:
-            if k != i:
-                low = min(S[max(i, k), min(i, k)], S[max(j, k), min(j, k)])
-                S[max(i, k), min(i, k)] = alpha * low if low > 0 else low
-    return {frozenset(groups[i]) for i in alive}
-
-
-@pytest.mark.parametrize(("alpha", "beta"), [(0.3, 0.125), (1.0, 1.0), (0.7, 0.5), (0.1, 0.0)])
-def test_groups_are_those_of_a_plain_loop(alpha, beta):
-    n = 16
-    mix = torch.randn(10, 2 * n, generator=seeded(3))
-    f = torch.randn(300, 10, generator=seeded(4)) @ mix
-    M, U = match(f[:, :n], f[:, n:], alpha=alpha, beta=beta)
-    expected = greedy(correlation(f), n, alpha, int(n // 2 * beta))
-    assert {frozenset(U[:, c].nonzero().flatten().tolist()) for c in range(n)} == expected
-    assert any(len(group) > 2 for group in expected) == (alpha >= 0.3), "the two cases differ"
-    torch.testing.assert_close(M @ U, torch.eye(n))
-    assert (U.sum(dim=1) == 1).all()
-
-
-def test_correlation_is_numpys():
-    f = torch.randn(20, 4, generator=seeded())
-    np.testing.assert_allclose(correlation(f), np.corrcoef(f.numpy().T), atol=1e-6)
-    assert not correlation(torch.cat([f, torch.ones(20, 1)], dim=1))[-1, :-1].any()
-
-
-def test_a_network_zipped_with_a_permuted_copy_is_itself():
-    theta = mlp(4, 8, 6, 3)
-    axes = chain_axes(theta)
-    copy = permute(theta, shuffled(theta, axes, seeded(1)), axes)
-    x = torch.randn(100, 4, generator=seeded(2))
-    f_a, f_b = chain_features(theta, x), chain_features(copy, x)
-    zipped = zipit(theta, copy, f_a, f_b, beta=0.0)
-    assert zipped.heads == ({}, {})
-    torch.testing.assert_close(chain_features(zipped.trunk, x)["output"], f_a["output"], atol=1e-5, rtol=1e-5)
-
-
-def test_a_partial_zip_keeps_two_heads(tiny):
-    """Of the same network twice each head answers as it did, wherever the zip stops."""
-    theta = mlp(4, 8, 6, 3)
-    axes = chain_axes(theta)
-    copy = permute(theta, shuffled(theta, axes, seeded(1)), axes)
-    copy["4.bias"] = copy["4.bias"] + 1  # the last layer stays each one's own
-    x = torch.randn(100, 4, generator=seeded(2))
-    f_a, f_b = chain_features(theta, x), chain_features(copy, x)
-    for layers in (1, 2):
-        trunk, heads = (zipped := zipit(theta, copy, f_a, f_b, layers=layers, beta=0.0)).trunk, zipped.heads
-        assert len(trunk) == 2 * layers
-        for head, f in zip(heads, (f_a, f_b), strict=True):
-            torch.testing.assert_close(chain_features(trunk | head, x)["output"], f["output"], atol=1e-5, rtol=1e-5)
-
-
-def test_mlp_blocks_of_two_equal_towers_zip_to_the_same_function(tiny):
-    theta, axes, forward = tiny
-    P = identity(theta, axes)
-    drawn = shuffled(theta, axes, seeded(1))
-    copy = permute(theta, P | {name: drawn[name] for name in P if name.endswith("mlp")}, axes)
-    g = seeded(2)
-    f_a = {f"blocks.{i}.mlp": torch.randn(60, 12, generator=g) for i in (0, 1)}
-    f_b = {name: f[:, drawn[name]] for name, f in f_a.items()}
-    x = torch.randn(3, 3, 8, 8, generator=seeded(1))
-    zipped = zip_mlps(theta, copy, f_a, f_b, axes, beta=0.0)
-    torch.testing.assert_close(forward(zipped, x), forward(theta, x), atol=1e-5, rtol=1e-5)
-
-
-def test_zip_refused():
-    a, f = mlp(3, 5, 2), {"hidden.1": torch.randn(9, 5, generator=seeded())}
-    with pytest.raises(ValueError, match=r"model 1, key '0.weight': got shape \(6, 3\)"):
-        zipit(a, mlp(3, 6, 2), f, f)
-    with pytest.raises(ValueError, match=r"layers: got 3, expected 1 .. 2"):
-        zipit(a, a, f, f, layers=3)
-    with pytest.raises(ValueError, match=r"features: missing 'hidden.1', got none"):
-        zipit(a, a, f, {})
-    with pytest.raises(ValueError, match=r"features 'hidden.1': got shape \(9, 4\), expected \(samples, 5\)"):
-        zipit(a, a, f, {"hidden.1": f["hidden.1"][:, :4]})
-    with pytest.raises(ValueError, match="features: got NaN"):
-        zipit(a, a, f, {"hidden.1": f["hidden.1"] * torch.nan})
-    with pytest.raises(ValueError, match=r"key '0.bias': got 5 entries that are NaN"):
-        zipit(a, a | {"0.bias": a["0.bias"] * torch.nan}, f, f)
-    with pytest.raises(ValueError, match=r"got \(1, 5\) and \(1, 5\), expected \(samples >= 2, n\) twice"):
-        match(f["hidden.1"][:1], f["hidden.1"][:1])
-    for knob in ("alpha", "beta"):
-        with pytest.raises(ValueError, match=rf"{knob}: got 1.5, expected a number in \[0, 1\]"):
-            match(f["hidden.1"], f["hidden.1"], **{knob: 1.5})
-
-
 # ---------------------------------------------------------------------------- task vectors for another base
 
 
@@ -514,6 +362,15 @@ def test_heads_are_paired_by_what_no_rotation_changes(tiny):
     release = rotated_heads(permute(theta, identity(theta, axes) | swapped, axes), axes)
     order = head_order(release, theta, axes)
     assert order == {("blocks.0.qk", "blocks.0.vo"): [0, 1], ("blocks.1.qk", "blocks.1.vo"): [1, 0]}
+
+
+def test_only_matrices_pair_the_heads(tiny):
+    """A loud bias says nothing about a head: its singular value is no fingerprint."""
+    theta, axes, _ = tiny
+    key = "transformer.resblocks.0.attn.in_proj_bias"
+    loud = theta | {key: theta[key] + 50 * (torch.arange(24) % 8 < 4)}  # the first head's
+    moved = theta | {key: theta[key] + 50 * (torch.arange(24) % 8 >= 4)}
+    assert head_order(loud, moved, axes)["blocks.0.qk", "blocks.0.vo"] == [0, 1]
 
 
 def test_a_given_head_order_is_kept(tiny):
