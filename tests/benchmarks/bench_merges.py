@@ -208,12 +208,17 @@ def one_run(library, name, depth, N):
         if merge is None:
             return None
         taus = experts(depth, N)
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak so far (Linux)
-        start, cpu = time.perf_counter(), time.process_time()
-        merge(taus)
-        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        return measured(lambda: merge(taus))[0]
+
+
+def measured(work):
+    """({seconds, CPU seconds, peak bytes of this process}, result) of work()."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak so far (Linux)
+    start, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return {"seconds": seconds, "cpu": cpu, "peak": int(status.split("VmHWM:")[1].split()[0]) * 1024}
+    return {"seconds": seconds, "cpu": cpu, "peak": int(status.split("VmHWM:")[1].split()[0]) * 1024}, result
 
 
 def in_its_own_process(python, library, name, arguments):

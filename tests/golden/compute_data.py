@@ -3,7 +3,7 @@
 Fisher, RegMean, RegMean++, task-wise and layer-wise AdaMerging, Surgery on a small seeded network of two residual
 blocks; writes tests/golden/fusion_bench_data.safetensors, which holds the inputs as well and names the versions.
 tests/test_golden_data.py compares. Nothing here is imported by samerge_edu, and no line of fusion-bench is copied: only
-numbers that it computed.
+numbers that it computed. tests/benchmarks/bench_data.py sets the constants and `Net` to time the same calls.
 """
 
 from importlib.metadata import version
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 GOLDEN = Path(__file__).resolve().parent
 N, IMAGES, DIM, CLASSES, SCALE = 3, 12, 6, 4, 5.0
+BATCH, RANK, NORMALISE, LEVELS = 4, 3, (True, False), ("task", "layer")
 
 
 class Block(nn.Module):
@@ -70,7 +71,7 @@ def fisher(base, experts, inputs, heads):
     names, weights = list(base), []
     for params, x, head in zip(experts, inputs, heads, strict=True):
         model, total = net(params), {k: 0 for k in names}
-        for batch in x.split(4):
+        for batch in x.split(BATCH):
             log_p = cosine_logits(model, batch, head).log_softmax(dim=-1)
             model.zero_grad()
             (log_p.exp().detach().sqrt() * log_p).sum().backward()  # get_fisher_weights' objective
@@ -81,7 +82,7 @@ def fisher(base, experts, inputs, heads):
         f"merged, normalise={normalise}": merging_with_fisher_weights(
             {k: [p[k] for p in experts] for k in names}, weights, torch.ones(N) / N, normalise, 1e-6
         )
-        for normalise in (True, False)
+        for normalise in NORMALISE
     }
     return {f"fisher {n}": w for n, w in enumerate(weights)} | {f"fisher {k}": v for k, v in merged.items()}
 
@@ -109,7 +110,8 @@ def hooked(modules, run):
 
     def hook(name):
         def see(module, x, z):
-            grams[name] = x[0].T @ x[0] / len(x[0])
+            x = x[0].flatten(end_dim=-2)
+            grams[name] = x.T @ x / len(x)
 
         return see
 
@@ -128,7 +130,7 @@ def regmean_pp(base, experts, inputs, heads):
     class Algorithm(RegMeanAlgorithmPlusPlus):
         def merge_embedding_layer(self, models_to_merge_dict):
             models = list(models_to_merge_dict.values())
-            return {k: sum(m.state_dict()[k] for m in models) / N for k in ("embed.weight", "embed.bias")}
+            return {k: sum(m.state_dict()[k] for m in models) / N for k in base if k.startswith("embed.")}
 
         def get_input_for_first_layer(self, model, train_dataset):
             return [model.embed(train_dataset)]
@@ -163,7 +165,7 @@ def adamerging(base, experts, inputs, heads):
     from fusion_bench.models.wrappers.task_wise_fusion import TaskWiseMergedModel, get_task_wise_weights
 
     learned = {}
-    for level in ("task", "layer"):
+    for level in LEVELS:
         models = [net(p) for p in experts]
         if level == "task":
             module = TaskWiseMergedModel(get_task_wise_weights(N, 0.3), net(base), models, clamp_weights=False)
@@ -188,7 +190,7 @@ def surgery(base, experts, inputs, heads):
     from fusion_bench.models.surgery.surgerymodelwrapper import SurgeryModelWrapper
 
     torch.manual_seed(0)
-    wrapper = SurgeryModelWrapper(net(base), ["task"], projection_dim=DIM, hidden_dim=3)
+    wrapper = SurgeryModelWrapper(net(base), ["task"], projection_dim=DIM, hidden_dim=RANK)
     down, up = wrapper.collect_trainable_params()
     start = {"down": down.detach().clone(), "up": up.detach().clone()}
     adam = torch.optim.Adam([down, up], lr=1e-2)
