@@ -2,7 +2,7 @@
 
 Beside fusion-bench, through the calls that made its golden numbers (tests/golden/compute_data.py), on a small CLIP
 tower of pocket's size (1.6 M parameters, four experts, 64 seeded images of each task), with the statistics that the
-method needs: Fisher diagonals, Grams. AdaMerging takes 10 steps, Surgery 20, for one task, as for the golden numbers.
+method needs: Fisher diagonals, Grams. AdaMerging takes 10 steps, as for the golden numbers.
 Every run is a process of its own: seconds, CPU seconds, the largest memory that it ever held, and the largest
 difference of the two results, relative to the largest entry of the tensor it is in.
 
@@ -20,7 +20,6 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from unittest.mock import patch
 
 import torch
 from bench_merges import figures, measured
@@ -29,7 +28,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-N, IMAGES, CLASSES, DEPTH, WIDTH, HEADS, BATCH, RANK = 4, 64, 10, 5, 160, 5, 16, 16
+N, IMAGES, CLASSES, DEPTH, WIDTH, HEADS, BATCH = 4, 64, 10, 5, 160, 5, 16
 TASKS = [str(n) for n in range(N)]
 
 # ---------------------------------------------------------------------------- the problem
@@ -91,7 +90,6 @@ def problem():
 def ours(base, experts, images, heads):
     """name -> method; imported here, because the peer's environment does not have our package."""
     from samerge_edu.adaptation.adamerging import adamerging
-    from samerge_edu.adaptation.surgery import surgery
     from samerge_edu.merges.fisher import fisher as fisher_merge
     from samerge_edu.merges.regmean import regmean
     from samerge_edu.merges.regmean_pp import regmean_pp
@@ -129,22 +127,12 @@ def ours(base, experts, images, heads):
     def adamerging_of(level):
         return adamerging(suite, taus, level=level, n=IMAGES, batch=IMAGES, steps=10, lr=1e-2, lam=0.3, clamp=False)
 
-    def surgery_from_their_start():  # which nn.Linear draws, without the generator that ours takes
-        torch.manual_seed(0)
-        Tower()  # theirs draws a tower first
-        start = nn.Linear(WIDTH, RANK, bias=False).weight.detach()
-        one_task = SimpleNamespace(**{**vars(suite), "id_tasks": TASKS[:1]})
-        with patch.object(torch, "rand", lambda *shape, generator: (start * WIDTH**0.5 + 1) / 2):
-            learned = surgery(one_task, base, n=IMAGES, batch=IMAGES, rank=RANK, steps=20, lr=1e-2)
-        return learned[TASKS[0]]._asdict()
-
     return {
         "Fisher": fisher_merging,
         "RegMean": regmean_merging,
         "RegMean++": lambda: add(base, regmean_pp(taus, grams_under, off_diagonal=0.95)),
         "AdaMerging, by tasks": lambda: adamerging_of("task"),
         "AdaMerging, by layers": lambda: adamerging_of("layer"),
-        "Surgery": surgery_from_their_start,
     }
 
 
@@ -155,7 +143,7 @@ def fusion_bench(*given):
     file = Path(__file__).parents[1] / "golden" / "compute_data.py"
     spec = importlib.util.spec_from_file_location("compute_data", file)
     spec.loader.exec_module(calls := importlib.util.module_from_spec(spec))
-    calls.Net, calls.N, calls.IMAGES, calls.DIM, calls.BATCH, calls.RANK = Tower, N, IMAGES, WIDTH, BATCH, RANK
+    calls.Net, calls.N, calls.IMAGES, calls.DIM, calls.BATCH = Tower, N, IMAGES, WIDTH, BATCH
     calls.NORMALISE = (True,)
 
     def adamerging(level):
@@ -168,7 +156,6 @@ def fusion_bench(*given):
         "RegMean++": lambda: calls.regmean_pp(*given)["regmean++ merged"],
         "AdaMerging, by tasks": lambda: adamerging("task"),
         "AdaMerging, by layers": lambda: adamerging("layer"),
-        "Surgery": lambda: calls.surgery(*given)["surgery"],
     }
 
 

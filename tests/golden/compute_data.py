@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 GOLDEN = Path(__file__).resolve().parent
 N, IMAGES, DIM, CLASSES, SCALE = 3, 12, 6, 4, 5.0
-BATCH, RANK, NORMALISE, LEVELS = 4, 3, (True, False), ("task", "layer")
+BATCH, NORMALISE, LEVELS = 4, (True, False), ("task", "layer")
 
 
 class Block(nn.Module):
@@ -190,7 +190,7 @@ def surgery(base, experts, inputs, heads):
     from fusion_bench.models.surgery.surgerymodelwrapper import SurgeryModelWrapper
 
     torch.manual_seed(0)
-    wrapper = SurgeryModelWrapper(net(base), ["task"], projection_dim=DIM, hidden_dim=RANK)
+    wrapper = SurgeryModelWrapper(net(base), ["task"], projection_dim=DIM, hidden_dim=3)
     down, up = wrapper.collect_trainable_params()
     start = {"down": down.detach().clone(), "up": up.detach().clone()}
     adam = torch.optim.Adam([down, up], lr=1e-2)
