@@ -44,8 +44,8 @@ def match(f_a: Tensor, f_b: Tensor, *, alpha: float = 0.3, beta: float = 0.125) 
     Raises ValueError for features of different shapes, fewer than 2 samples, NaN, alpha or beta outside [0, 1].
     When a network's budget is spent, its units, and groups that hold one, do not meet again. Differs from the code: a
     budget of 0 forbids the first merge within a network too; alpha multiplies positive correlations only (theirs brings
-    negative ones closer to 0); with alpha = 0 a group is as unlike all as can be; should budgets forbid every pair that
-    is left, they are lifted.
+    negative ones closer to 0); with alpha = 0 a group is as unlike all as can be. Budgets never forbid every pair:
+    while more than n groups are left, each network has one of its own units alone, and these two may meet.
 
     >>> f = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     >>> match(f, f.flip(1), beta=0.0)[1].int().tolist()      # rows a0, a1, b0, b1: a0 and b1 are one, a1 and b0
@@ -60,10 +60,8 @@ def match(f_a: Tensor, f_b: Tensor, *, alpha: float = 0.3, beta: float = 0.125) 
     n = f_a.shape[1]
     model = torch.arange(2 * n) // n
     budget = [int(n // 2 * beta + 1e-4)] * 2
-    groups = [[unit] for unit in range(2 * n)]
-    alive = torch.ones(2 * n, dtype=torch.bool)
+    groups = {unit: [unit] for unit in range(2 * n)}  # under the first of its units
     S.fill_diagonal_(-torch.inf)
-    free = S.clone()  # without budgets
 
     def close(origin: int) -> None:
         S[(model == origin)[:, None] & (model == origin)] = -torch.inf
@@ -73,23 +71,19 @@ def match(f_a: Tensor, f_b: Tensor, *, alpha: float = 0.3, beta: float = 0.125) 
             close(origin)
     for _ in range(n):
         i, j = sorted(divmod(int(S.numpy().argmax()), 2 * n))  # numpy's is seven times as fast
-        if S[i, j] == -torch.inf:
-            i, j = sorted(divmod(int(free.numpy().argmax()), 2 * n))
-        groups[i] += groups[j]
-        alive[j] = False
-        for table in (S, free):
-            row = torch.minimum(table[i], table[j])
-            row = torch.where(row > 0, alpha * row, row) if alpha > 0 else row.clamp(max=-1.0)
-            table[i] = table[:, i] = row
-            table[j] = table[:, j] = -torch.inf
-            table[i, i] = -torch.inf
+        groups[i] += groups.pop(j)
+        row = torch.minimum(S[i], S[j])
+        row = torch.where(row > 0, alpha * row, row) if alpha > 0 else row.clamp(max=-1.0)
+        S[i] = S[:, i] = row
+        S[j] = S[:, j] = -torch.inf
+        S[i, i] = -torch.inf
         if model[i] == model[j]:
             origin = int(model[i])
             budget[origin] -= 1
             if budget[origin] <= 0:
                 close(origin)
     U = torch.zeros(2 * n, n, dtype=f_a.dtype)  # on the CPU, whatever the features are on
-    for column, group in enumerate(groups[unit] for unit in range(2 * n) if alive[unit]):
+    for column, group in enumerate(groups.values()):
         U[group, column] = 1.0
     return (U / U.sum(dim=0)).T, U
 
