@@ -340,6 +340,26 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "0 -> 1",
     ): "one matrix spread over a batch: every layer of it is W",
     (
+        "alignment/zipit.py",
+        "budget = [int(n // 2 * beta + 1e-4)] * 2",
+        "2 -> 3",
+    ): "a third budget, of no network",
+    (
+        "alignment/zipit.py",
+        "budget = [int(n // 2 * beta + 1e-4)] * 2",
+        "0.0001 -> 0.0002",
+    ): "far below one merge, far above rounding",
+    (
+        "alignment/zipit.py",
+        "row = torch.minimum(row, alpha * row) if alpha > 0 else row.clamp(max=-2.0)",
+        "2.0 -> 4.0",
+    ): "below every correlation either way",
+    (
+        "alignment/zipit.py",
+        "f = f / f.norm(dim=0).clamp(min=1e-12)",
+        "1e-12 -> 2e-12",
+    ): "a constant unit: 0 divided by either",
+    (
         "alignment/weight_matching.py",
         "GAIN = 1e-12",
         "1e-12 -> 2e-12",

@@ -82,6 +82,14 @@ def test_alpha_0_makes_pairs_only():
     assert U.sum(dim=0).max() == 6, "and freely all six are one"
 
 
+def test_alpha_0_pairs_opposites_before_it_makes_a_group_of_three():
+    """a0 and b0 are one; what is left is a unit and its negative, of correlation -1 but for rounding."""
+    for seed in range(5):
+        x, y = torch.randn(2, 50, generator=seeded(seed))
+        _, U = match(torch.stack([x, y], dim=1), torch.stack([x, -y], dim=1), alpha=0.0, beta=1.0)
+        assert U.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+
+
 def test_correlation_is_numpys():
     f = torch.randn(20, 4, generator=seeded())
     np.testing.assert_allclose(correlation(f), np.corrcoef(f.numpy().T), atol=1e-6)
@@ -112,6 +120,13 @@ def test_a_partial_zip_keeps_two_heads(tiny):
         assert len(trunk) == 2 * layers
         for head, f in zip(heads, (f_a, f_b), strict=True):
             torch.testing.assert_close(chain_features(trunk | head, x)["output"], f["output"], atol=1e-5, rtol=1e-5)
+
+
+def test_a_chain_of_one_layer_is_the_mean():
+    a, b = mlp(4, 3, seed=1), mlp(4, 3, seed=2)
+    trunk = zipit(a, b, {}, {}).trunk
+    for key in a:
+        torch.testing.assert_close(trunk[key], (a[key] + b[key]) / 2)
 
 
 def test_mlp_blocks_of_two_equal_towers_zip_to_the_same_function(tiny):

@@ -44,8 +44,9 @@ def match(f_a: Tensor, f_b: Tensor, *, alpha: float = 0.3, beta: float = 0.125) 
     Raises ValueError for features of different shapes, fewer than 2 samples, NaN, alpha or beta outside [0, 1].
     When a network's budget is spent, its units, and groups that hold one, do not meet again. Differs from the code: a
     budget of 0 forbids the first merge within a network too; alpha multiplies positive correlations only (theirs brings
-    negative ones closer to 0); with alpha = 0 a group is as unlike all as can be. Budgets never forbid every pair:
-    while more than n groups are left, each network has one of its own units alone, and these two may meet.
+    negative ones closer to 0); with alpha = 0 a group is less like any unit than two opposites are.
+    Budgets never forbid every pair: while more than n groups are left, each network has one of its own units alone, and
+    these two may meet.
 
     >>> f = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     >>> match(f, f.flip(1), beta=0.0)[1].int().tolist()      # rows a0, a1, b0, b1: a0 and b1 are one, a1 and b0
@@ -73,7 +74,7 @@ def match(f_a: Tensor, f_b: Tensor, *, alpha: float = 0.3, beta: float = 0.125) 
         i, j = sorted(divmod(int(S.numpy().argmax()), 2 * n))  # numpy's is seven times as fast
         groups[i] += groups.pop(j)
         row = torch.minimum(S[i], S[j])
-        row = torch.where(row > 0, alpha * row, row) if alpha > 0 else row.clamp(max=-1.0)
+        row = torch.minimum(row, alpha * row) if alpha > 0 else row.clamp(max=-2.0)
         S[i] = S[:, i] = row
         S[j] = S[:, j] = -torch.inf
         S[i, i] = -torch.inf
